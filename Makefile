@@ -1,0 +1,44 @@
+# Each target makes what it needs, from a bare checkout.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test lint bench requirements clean
+
+help:
+	@echo "make demo   draw data, train, predict: a report to look at in 8 minutes"
+	@echo "make test   run the tests"
+	@echo "make lint   check style, types and the order of the rooms"
+	@echo "make bench  train on real images and write benchmarks/results/"
+
+demo: $(READY)
+	$(BIN)/defectseg demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python benchmarks/dagm_class1.py
+
+$(READY): requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# After a change of the dependencies in pyproject.toml.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make requirements"
+requirements:
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

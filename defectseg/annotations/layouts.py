@@ -1,0 +1,48 @@
+"""Which layout a folder of labels has is told by what is in it."""
+
+from pathlib import Path
+from types import ModuleType
+
+from defectseg.annotations import article, competition, mask_pairs, table
+from defectseg.annotations.ellipse import LabelSet
+from defectseg.errors import DataError, Problem
+
+READERS: dict[str, ModuleType] = {
+    reader.NAME: reader for reader in (article, competition, table, mask_pairs)
+}
+
+
+def detect_layout(root: Path) -> str:
+    """Return the name of the one layout that the folder has.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing, empty, of no known layout, or of several.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; expected one with images and their labels.")
+    if not any(root.iterdir()):
+        raise DataError(f"{root} is empty; expected images and their labels.")
+    found = {name: paths for name, reader in READERS.items() if (paths := reader.find(root))}
+    if len(found) == 1:
+        return next(iter(found))
+    if not found:
+        known = "\n".join(f"  {name}: {reader.DESCRIPTION}" for name, reader in READERS.items())
+        raise DataError(f"{root} has none of the known layouts:\n{known}")
+    problems = [
+        Problem(
+            str(paths[0]),
+            f"the layout {name!r} ({len(paths)} of its files or folders)",
+            "one layout a folder",
+            f"Move the others out, or name the one that is meant: --layout {name}.",
+        )
+        for name, paths in found.items()
+    ]
+    raise DataError(f"{root} mixes {len(found)} layouts.", problems)
+
+
+def read_labels(root: Path, layout: str) -> LabelSet:
+    """Read the labels of a folder in one of the layouts of `READERS`."""
+    labels: LabelSet = READERS[layout].read(root)
+    return labels

@@ -1,0 +1,122 @@
+"""One table for all images: a CSV or TSV with a file name and an ellipse's five numbers a row.
+
+With a header the columns may stand in any order; without one they are ``image, semi_major,
+semi_minor, angle, x, y``. Images below the folder that no row names are good ones; so is an image
+whose five numbers are all left empty.
+"""
+
+import csv
+from pathlib import Path
+
+from defectseg.annotations.ellipse import (
+    ELLIPSE_FIELDS,
+    Ellipse,
+    LabelledImage,
+    LabelSet,
+    parse_ellipse,
+)
+from defectseg.errors import Problem
+from defectseg.image_io import find_images
+
+NAME = "table"
+DESCRIPTION = "one CSV or TSV with " + ", ".join(("image", *ELLIPSE_FIELDS)) + " a row"
+
+_NAME_COLUMNS = ("image", "file", "filename", "file_name", "name", "path")
+_COLUMNS = ("image", *ELLIPSE_FIELDS)
+
+
+def find(root: Path) -> list[Path]:
+    """Return the tables that lie in `root` itself."""
+    return sorted(path for path in root.iterdir() if path.suffix.lower() in {".csv", ".tsv"})
+
+
+def read(root: Path) -> LabelSet:
+    """Read the table; what is wrong is in the result, not raised."""
+    tables = find(root)
+    if len(tables) != 1:
+        names = ", ".join(path.name for path in tables)
+        fix = "Join them, or move all but one out of the folder."
+        return LabelSet((), (Problem(str(root), f"{len(tables)} tables: {names}", "one", fix),))
+    table = tables[0]
+    problems: list[Problem] = []
+    rows = _read_rows(table, problems)
+    found, _ = find_images(root)
+    known = {image.relative: image.path for image in found}
+    images: list[LabelledImage] = []
+    rows_without_image: list[tuple[str, Problem]] = []
+    for name, ellipses in rows.items():
+        if name not in known:
+            problem = Problem(
+                ellipses[0].source if ellipses else str(table),
+                f"a row for {name!r}, but no such image below {root}",
+                "an image for every row, its path written from the table's folder",
+                "Add the image or remove the row.",
+            )
+            rows_without_image.append((_product(name, root), problem))
+    for relative, path in known.items():
+        ellipses = rows.get(relative, [])
+        images.append(LabelledImage(path, _product(relative, root), tuple(ellipses)))
+    return LabelSet(tuple(images), tuple(problems), tuple(rows_without_image))
+
+
+def _product(relative: str, root: Path) -> str:
+    """Return the first folder of the path; the data's own name where there is none."""
+    return relative.split("/")[0] if "/" in relative else root.resolve().name
+
+
+def _read_rows(table: Path, problems: list[Problem]) -> dict[str, list[Ellipse]]:
+    text = table.read_text(encoding="utf-8-sig", errors="replace")
+    lines = text.splitlines()
+    delimiter = max("\t;,", key=lambda mark: lines[0].count(mark)) if lines else ","
+    cells = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    order = _column_order(cells[0]) if cells else None
+    start = 0 if order is None else 1
+    if order is None and cells and not any(_is_number(cell) for cell in cells[0]):
+        # Words only: a header, but not one that can be read.
+        found = f"the columns {', '.join(cells[0])}"
+        fix = "Rename the columns, or leave the header out."
+        problems.append(Problem(f"{table}:1", found, ", ".join(_COLUMNS), fix))
+        return {}
+    order = order or list(range(len(_COLUMNS)))
+    rows: dict[str, list[Ellipse]] = {}
+    for number, row in enumerate(cells[start:], start=start + 1):
+        source = f"{table}:{number}"
+        if not any(row):
+            continue
+        if len(row) <= max(order):
+            found = f"{len(row)} columns: {delimiter.join(row)[:60]!r}"
+            expected = f"at least {max(order) + 1}: " + ", ".join(_COLUMNS)
+            problems.append(Problem(source, found, expected, "Correct or remove the row."))
+            continue
+        name, *numbers = (row[column] for column in order)
+        name = name.replace("\\", "/").removeprefix("./")
+        ellipses = rows.setdefault(name, [])
+        if not any(numbers):
+            continue
+        ellipse = parse_ellipse(dict(zip(ELLIPSE_FIELDS, numbers, strict=True)), source)
+        if isinstance(ellipse, list):
+            problems += ellipse
+        elif ellipse in ellipses:
+            found = f"the same ellipse of {name} twice"
+            expected = "each defect once (several rows may name one image, with other ellipses)"
+            problems.append(Problem(source, found, expected, "Remove one of the rows."))
+        else:
+            ellipses.append(ellipse)
+    return rows
+
+
+def _column_order(header: list[str]) -> list[int] | None:
+    """Return where each of the six columns stands, or None if this is no such header."""
+    names = [cell.lower().replace(" ", "_").replace("-", "_") for cell in header]
+    image = next((names.index(name) for name in _NAME_COLUMNS if name in names), None)
+    if image is None or not set(ELLIPSE_FIELDS) <= set(names):
+        return None
+    return [image, *(names.index(name) for name in ELLIPSE_FIELDS)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

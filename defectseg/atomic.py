@@ -1,0 +1,55 @@
+"""Files and folders that are there whole, or not at all."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a file under a temporary name beside it, then rename it into place.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if need be. An existing file is replaced.
+    data : bytes or str
+        Text is written as UTF-8.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_beside(path)
+    try:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target` that takes its place only if the block succeeds.
+
+    An existing `target` is replaced. On any error it stays as it was, and nothing is left behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage = _temporary_beside(target)
+    stage.mkdir()
+    try:
+        yield stage
+        if target.exists():
+            old = _temporary_beside(target)
+            target.rename(old)
+            stage.rename(target)
+            shutil.rmtree(old)
+        else:
+            stage.rename(target)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+
+
+def _temporary_beside(path: Path) -> Path:
+    # Not derived from the name, which may already be as long as the file system allows.
+    return path.with_name(f".{uuid4().hex}.part")

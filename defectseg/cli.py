@@ -1,0 +1,182 @@
+"""The commands of defectseg and their options."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectseg import __version__, commands
+from defectseg.config import load_config
+from defectseg.console import err
+from defectseg.errors import DefectsegError
+
+
+class _Commands(typer.core.TyperGroup):
+    """Turns our errors into one message and exit status 2, and Ctrl-C into 130."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except DefectsegError as error:
+            err.print(f"[bold red]Error[/] {_plain(str(error))}")
+            raise typer.Exit(commands.USAGE) from error
+        except KeyboardInterrupt:
+            err.print("Stopped.")
+            raise typer.Exit(130) from None
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Defect segmentation that can be trusted on an inspection line. "
+    "Begin with `defectseg demo`.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"defectseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _defectseg(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def synth(
+    output: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    good: Annotated[int, typer.Option(min=0, help="Good images a product.")] = 60,
+    defective: Annotated[int, typer.Option(min=0, help="Defective images a product.")] = 30,
+    product: Annotated[
+        list[str] | None, typer.Option(help="Class1 to Class6; may be repeated. Default: all.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Height and width, in pixels.")] = 512,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
+) -> None:
+    """Draw DAGM-like images with ellipse labels.
+
+    Example: `defectseg synth --output data/raw/synthetic --product Class1`
+    """
+    from defectseg.dataset.synthetic import PRODUCTS
+
+    commands.synth(
+        output,
+        good=good,
+        defective=defective,
+        products=product or PRODUCTS,
+        size=size,
+        seed=seed,
+    )
+
+
+@app.command()
+def prepare(
+    input: Annotated[Path, typer.Option(help="Folder of images and their labels.")],
+    output: Annotated[Path, typer.Option(help="The prepared folder; replaced if it is one.")],
+    layout: Annotated[
+        str, typer.Option(help="auto, article, competition, table or mask-pairs.")
+    ] = "auto",
+    val: Annotated[float, typer.Option(min=0, max=0.9, help="Share for validation.")] = 0.15,
+    test: Annotated[float, typer.Option(min=0, max=0.9, help="Share kept for testing.")] = 0.15,
+    leave_out_unmatched: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-unmatched",
+            help="Leave out rows without image and images without row, instead of stopping.",
+        ),
+    ] = False,
+) -> None:
+    """Turn labels into masks, a manifest and an audit sheet.
+
+    Example: `defectseg prepare --input data/raw/synthetic --output data/prepared/synthetic`
+    """
+    commands.prepare(
+        input,
+        output,
+        layout=layout,
+        val=val,
+        test=test,
+        leave_out_unmatched=leave_out_unmatched,
+    )
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="Settings, YAML.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Prepared folder; overrides the file's.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="The bundle's folder; likewise.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last finished epoch.")
+    ] = False,
+) -> None:
+    """Train a U-Net and leave a bundle.
+
+    Example: `defectseg train --config configs/demo.yaml --set train.epochs=3`
+    """
+    overrides = list(set_ or [])
+    overrides += [f"{key}={value}" for key, value in (("data", data), ("run", run)) if value]
+    commands.train(load_config(config, overrides), resume=resume)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Option(help="A bundle.")],
+    input: Annotated[Path, typer.Option(help="Folder of images; subfolders are searched.")],
+    output: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    product: Annotated[
+        str | None, typer.Option(help="What the images show, if the bundle knows several products.")
+    ] = None,
+) -> None:
+    """Write a mask and a verdict for every image of a folder.
+
+    Exit status: 0, or 1 if some images could not be read.
+
+    Example: `defectseg predict --model runs/demo/bundle --input runs/demo/test --output results`
+    """
+    raise typer.Exit(commands.predict(model, input, output, product=product))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Its last contents are replaced.")] = Path(
+        "runs/demo"
+    ),
+    config: Annotated[Path, typer.Option(help="Settings of the training.")] = Path(
+        "configs/demo.yaml"
+    ),
+) -> None:
+    """Walk the whole way on synthetic images: labels, masks, training, prediction, report.
+
+    Example: `defectseg demo --output runs/demo`
+    """
+    from defectseg.demo import run_demo
+
+    run_demo(output, config)
+
+
+def main(command: str) -> None:
+    """Run one command, with the rest of the command line as its options."""
+    app([command, *sys.argv[1:]], prog_name="defectseg")

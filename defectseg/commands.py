@@ -1,0 +1,112 @@
+"""What each command does: the rooms in turn, with progress and a clear end."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from defectseg.atomic import staged_folder
+from defectseg.config import Config
+from defectseg.console import TrainingProgress, counting, out, print_outcomes, print_table
+from defectseg.errors import DataError
+
+OK, SOME_UNREADABLE, USAGE = 0, 1, 2
+
+
+def synth(
+    output: Path, *, good: int, defective: int, products: Sequence[str], size: int, seed: int
+) -> None:
+    """Write synthetic images and labels."""
+    from defectseg.dataset.synthetic import write_dataset
+
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise DataError(f"{output} is not empty; it is left as it is. Name another folder.")
+    with staged_folder(output) as stage, counting("drawing") as tick:
+        total = len(products) * (good + defective)
+        count = write_dataset(
+            stage,
+            good=good,
+            defective=defective,
+            products=products,
+            size=size,
+            seed=seed,
+            on_image=lambda: tick(total),
+        )
+    out.print(f"{count} images of {len(products)} product(s) are in [bold]{output}[/].")
+
+
+def prepare(
+    source: Path, output: Path, *, layout: str, val: float, test: float, leave_out_unmatched: bool
+) -> None:
+    """Rasterise labels, divide the images, and write the audit sheet."""
+    from defectseg.annotations.layouts import READERS
+    from defectseg.dataset.prepare import prepare as prepare_folder
+
+    with counting("checking images") as tick:
+        layout, summary = prepare_folder(
+            source,
+            output,
+            layout=layout,
+            val=val,
+            test=test,
+            leave_out_unmatched=leave_out_unmatched,
+            on_image=tick,
+        )
+    out.print(f"{source} has the layout [bold]{layout}[/]: {READERS[layout].DESCRIPTION}.")
+    print_table("prepared", [asdict(product) for product in summary])
+    out.print(
+        f"Masks and manifest.csv are in [bold]{output}[/]. Look at [bold]{output / 'audit.png'}[/]"
+        ": each red line should lie around its defect."
+    )
+
+
+def train(config: Config, *, resume: bool) -> None:
+    """Train a network, calibrate it, and leave a bundle."""
+    from defectseg.evaluation.calibration import complete_bundle
+    from defectseg.segmentation.training import train as train_network
+
+    with TrainingProgress() as monitor:
+        state = train_network(config, monitor, resume=resume)
+    out.print(
+        f"Trained {state.epoch} epochs in {state.seconds / 60:.1f} min. Epoch {state.best_epoch} "
+        f"is kept: IoU {state.best_iou:.3f} over the defective validation images."
+    )
+    with counting("calibrating") as tick:
+        figures = complete_bundle(config, tick)
+    names = ("iou_mean", "iou_worst", "defects_hit", "defects", "good_alarmed", "good_images")
+    rows = [
+        {"images": split} | {name: _short(summary[name]) for name in names}
+        for split, summary in figures.items()
+    ]
+    print_table("figures (IoU over defective images only)", rows)
+    out.print(
+        f"The bundle is [bold]{config.run}[/]: read {config.run / 'MODEL_CARD.md'}, look at "
+        f"{config.run / 'plots' / 'validation.png'}.\n"
+        f"Next: python predict.py --model {config.run} --input FOLDER --output FOLDER"
+    )
+
+
+def predict(model: Path, source: Path, output: Path, *, product: str | None) -> int:
+    """Predict a folder; return the exit status."""
+    from defectseg.bundle import load_bundle
+    from defectseg.inference.folder import predict_folder
+
+    bundle = load_bundle(model)
+    with counting("inspecting") as tick:
+        result = predict_folder(
+            bundle, source, output, product=product, on_image=lambda row, total: tick(total)
+        )
+    count = result.outcomes.total()
+    out.print(f"{count} images in {result.seconds:.1f} s ({count / result.seconds:.1f} a second).")
+    print_outcomes(result.outcomes)
+    if result.ignored:
+        names = ", ".join(result.ignored[:5]) + (" …" if len(result.ignored) > 5 else "")
+        out.print(f"{len(result.ignored)} other file(s) were left alone: {names}")
+    out.print(
+        f"Open [bold]{output / 'report.html'}[/]; every image has its row in "
+        f"[bold]{output / 'predictions.csv'}[/]."
+    )
+    return SOME_UNREADABLE if result.outcomes["ERROR"] else OK
+
+
+def _short(value: float | int | None) -> str:
+    return "—" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

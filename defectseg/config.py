@@ -1,0 +1,155 @@
+"""Settings: a YAML file, checked and frozen."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from defectseg.errors import ConfigError
+
+ENCODER_STRIDE = 32
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSettings(_Settings):
+    """The network. `downscale` and `channels` are part of it, so that no caller can forget them."""
+
+    backbone: str = Field("resnet18", description="an encoder of segmentation_models")
+    decoder_filters: tuple[int, int, int, int, int] = Field(
+        (64, 32, 16, 16, 8), description="widths of the decoder, deepest first"
+    )
+    encoder_weights: Literal["imagenet"] | None = Field(None, description="a download, or none")
+    channels: Literal[1, 3] = Field(1, description="1 for gray, 3 for colour")
+    downscale: Literal[1, 2, 4] = Field(2, description="the network looks at 1/n of the pixels")
+
+    @property
+    def multiple(self) -> int:
+        """Height and width that the network takes are multiples of this, in pixels."""
+        return ENCODER_STRIDE * self.downscale
+
+
+class AugmentSettings(_Settings):
+    """Random changes of the training images; see `dataset.augment`."""
+
+    flip: bool = True
+    quarter_turns: bool = True
+    rotate_deg: float = Field(0.0, ge=0, le=180)
+    scale: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainSettings(_Settings):
+    """How the network is trained."""
+
+    epochs: int = Field(40, ge=1)
+    max_minutes: float | None = Field(None, gt=0, description="stop earlier, on a wall clock")
+    passes_per_epoch: int = Field(4, ge=1, description="showings of each defective image")
+    batch_size: int = Field(8, ge=1)
+    good_per_defective: float = Field(1.0, ge=0)
+    crop_px: int | None = Field(None, ge=32, description="side of the squares; none: whole images")
+    loss: Literal["dice", "bce_dice"] = "bce_dice"
+    learning_rate: float = Field(1e-3, gt=0)
+    seed: int = Field(0, ge=0)
+    cache_mb: int = Field(4096, ge=0, description="decoded images kept in memory")
+    mixed_precision: bool = Field(False, description="float16 arithmetic, for GPUs")
+    xla: bool = Field(False, description="compile the training step, for GPUs")
+
+
+class CalibrationSettings(_Settings):
+    """How the limits of the bundle are set from images."""
+
+    gate_percentile: float = Field(
+        1.0, ge=0, le=50, description="of the good training images' sharpness"
+    )
+
+
+class Config(_Settings):
+    """All settings of a run."""
+
+    data: Path = Field(description="a folder made by `defectseg prepare`")
+    run: Path = Field(description="where the bundle is left")
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    train: TrainSettings = TrainSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+
+    @model_validator(mode="after")
+    def _crop_fits_network(self) -> Self:
+        crop, multiple = self.train.crop_px, self.model.multiple
+        if crop and crop % multiple:
+            raise ValueError(
+                f"train.crop_px = {crop} is not a multiple of {multiple}, which the network needs "
+                f"({ENCODER_STRIDE} times model.downscale)"
+            )
+        return self
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply ``key.key=value`` overrides, and check the result.
+
+    Raises
+    ------
+    ConfigError
+        Naming every wrong setting, what was given and what was expected.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} holds no settings; expected lines such as 'data: FOLDER'.")
+    for override in overrides:
+        _set(settings, override)
+    return parse_config(settings, str(path))
+
+
+def parse_config(settings: dict[str, Any], source: str) -> Config:
+    """Check settings that came from `source`; see `load_config`."""
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise ConfigError(f"{source}:\n" + "\n".join(f"  - {line}" for line in lines)) from error
+
+
+def dump_config(config: Config) -> str:
+    """Return the settings as YAML, every one of them written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _set(settings: dict[str, Any], override: str) -> None:
+    name, equals, value = override.partition("=")
+    *sections, key = name.split(".")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: expected KEY=VALUE, such as train.epochs=3.")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section.")
+    try:
+        settings[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML.") from error
+
+
+def _explain(problem: Any) -> str:
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place) or "settings"
+    if problem["type"] == "extra_forbidden":
+        model: type[BaseModel] = Config
+        for section in place[:-1]:
+            model = type(model.model_fields[section].default)
+        near = difflib.get_close_matches(place[-1], model.model_fields, n=1)
+        known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
+        return f"{name} is not a setting; {known}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in {"missing", "value_error"}:
+        return f"{name}: {message}" if place else message
+    return f"{name} = {problem['input']!r}: {message}"

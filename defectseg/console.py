@@ -1,0 +1,96 @@
+"""What a person sees in the terminal: progress, tables, and where the results are."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+_COLOURS = {"FAIL": "red", "REVIEW": "yellow", "RETAKE": "magenta", "ERROR": "bright_black"}
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar with count and time left; yields a function to call with the total each time."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+
+        def tick(total: int) -> None:
+            progress.update(task, total=total, advance=1)
+
+        yield tick
+
+
+class TrainingProgress:
+    """A `segmentation.training.Monitor` that shows a bar, and a line an epoch."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self._progress = Progress(*columns, console=err, transient=True)
+        self._task = self._progress.add_task("starting", total=1.0)
+
+    def __enter__(self) -> "TrainingProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def step(self, progress: float, epoch: int, loss: float) -> None:
+        """Move the bar."""
+        text = f"epoch {epoch}  loss {loss:.3f}"
+        self._progress.update(self._task, completed=progress, description=text)
+
+    def epoch(self, row: Mapping[str, float], best: bool) -> None:
+        """Print the epoch's figures."""
+        self._progress.console.print(
+            f"epoch {row['epoch']:>3.0f}   loss {row['loss']:.3f}   validation loss "
+            f"{row['val_loss']:.3f}   IoU over defective {row['val_defective_iou']:.3f}   "
+            f"{row['seconds']:.0f} s{'   best so far' if best else ''}"
+        )
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print records as a table, one row each."""
+    table = Table(title=title, title_justify="left")
+    for position, name in enumerate(rows[0]):
+        table.add_column(name.replace("_", " "), justify="right" if position else "left")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    out.print(table)
+
+
+def print_outcomes(outcomes: Mapping[str, int]) -> None:
+    """Print how many images had each outcome, in colours."""
+    parts = [
+        f"[{_COLOURS.get(name, 'green')}]{name} {count}[/]"
+        for name, count in sorted(outcomes.items(), key=lambda item: -item[1])
+    ]
+    out.print("   ".join(parts))

@@ -1,0 +1,1 @@
+"""From labels to batches: masks, manifest, balance, augmentation, input pipeline."""

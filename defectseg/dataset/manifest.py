@@ -1,0 +1,187 @@
+"""The manifest: one row an image, with its mask, its split and its hash."""
+
+import hashlib
+import io
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from defectseg.errors import DataError, Problem
+
+FILE_NAME = "manifest.csv"
+COLUMNS = ("image", "mask", "product", "defective", "split", "width", "height", "sha256")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the manifest.
+
+    Attributes
+    ----------
+    image : Path
+    mask : Path or None
+        None for a good image.
+    product : str
+    defective : bool
+    split : str
+        ``"train"``, ``"val"`` or ``"test"``.
+    width, height : int
+        In pixels.
+    sha256 : str
+        Of the image file's bytes.
+    """
+
+    image: Path
+    mask: Path | None
+    product: str
+    defective: bool
+    split: str
+    width: int
+    height: int
+    sha256: str
+
+
+def write_manifest(samples: Iterable[Sample], folder: Path) -> str:
+    """Return the manifest as CSV text, its paths written relative to `folder`."""
+    rows = [
+        {
+            "image": _relative(sample.image, folder),
+            "mask": _relative(sample.mask, folder) if sample.mask else "",
+            "product": sample.product,
+            "defective": int(sample.defective),
+            "split": sample.split,
+            "width": sample.width,
+            "height": sample.height,
+            "sha256": sample.sha256,
+        }
+        for sample in samples
+    ]
+    buffer = io.StringIO()
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(buffer, index=False, lineterminator="\n")
+    return buffer.getvalue()
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+
+
+def read_manifest(folder: Path) -> list[Sample]:
+    """Read ``manifest.csv`` of a prepared folder.
+
+    Raises
+    ------
+    DataError
+        If there is none, a column is missing, a value is not what it should be, or a file that
+        it names is gone; all bad rows at once.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise DataError(
+            f"{folder} holds no {FILE_NAME}. Make it: defectseg prepare --input LABELS "
+            f"--output {folder}"
+        )
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path} lacks the columns {', '.join(missing)}; expected {', '.join(COLUMNS)}. "
+            "Prepare the data again."
+        )
+    problems: list[Problem] = []
+    samples = [
+        _parse_row(row, folder, f"{path}:{number}", problems)
+        for number, row in enumerate(table.to_dict("records"), start=2)
+    ]
+    if problems:
+        raise DataError(f"{path} cannot be used.", problems)
+    if not samples:
+        raise DataError(f"{path} has no rows. Prepare the data again.")
+    return [sample for sample in samples if sample]
+
+
+def _parse_row(
+    row: dict[str, str], folder: Path, source: str, problems: list[Problem]
+) -> Sample | None:
+    fix = "Prepare the data again."
+    before = len(problems)
+    if row["split"] not in SPLITS:
+        problems.append(Problem(source, f"split = {row['split']!r}", ", ".join(SPLITS), fix))
+    for name in ("width", "height"):
+        if not row[name].isdecimal():
+            problems.append(Problem(source, f"{name} = {row[name]!r}", "a whole number", fix))
+    if row["defective"] not in {"0", "1"}:
+        problems.append(Problem(source, f"defective = {row['defective']!r}", "0 or 1", fix))
+    elif (row["defective"] == "1") != bool(row["mask"]):
+        found = f"defective = {row['defective']} with mask = {row['mask']!r}"
+        problems.append(Problem(source, found, "a mask for each defective image only", fix))
+    for name in ("image", "mask"):
+        if row[name] and not (folder / row[name]).is_file():
+            found = f"{name} = {row[name]!r}, which is not there"
+            problems.append(Problem(source, found, "an existing file", fix))
+    if len(problems) > before:
+        return None
+    return Sample(
+        image=folder / row["image"],
+        mask=folder / row["mask"] if row["mask"] else None,
+        product=row["product"],
+        defective=row["defective"] == "1",
+        split=row["split"],
+        width=int(row["width"]),
+        height=int(row["height"]),
+        sha256=row["sha256"],
+    )
+
+
+def assign_splits(
+    keys: Sequence[str],
+    strata: Sequence[tuple[str, bool]],
+    given: Sequence[str | None],
+    *,
+    val: float,
+    test: float,
+) -> list[str]:
+    """Divide images into train, validation and test by their content.
+
+    Parameters
+    ----------
+    keys : sequence of str
+        A hash of each image's content; equal images have equal keys.
+    strata : sequence of (str, bool)
+        Product and defectiveness of each image; each stratum is divided in the same shares.
+    given : sequence of str or None
+        ``"test"`` or ``"train"`` where the data's authors have decided. If any image of the data
+        is given, no further test images are drawn.
+    val, test : float
+        Shares, in [0, 1).
+
+    Returns
+    -------
+    list of str
+        The split of each image. It depends on nothing but content: not on names or order. Images
+        of equal content share a split.
+    """
+    split_of: dict[str, str] = {}
+    groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    # Sorted, so that a content which appears in two strata is counted in the same one each time.
+    for stratum, key, split in sorted(zip(strata, keys, given, strict=True), key=str):
+        if split == "test":
+            split_of[key] = "test"
+        groups[stratum].append(key)
+    test = 0.0 if any(given) else test
+    for stratum in sorted(groups):
+        # Hashed once more, so that the order is not that of an earlier sort by the same hash.
+        undecided = sorted(
+            {key for key in groups[stratum] if key not in split_of},
+            key=lambda key: hashlib.sha256(key.encode()).hexdigest(),
+        )
+        n_test = round(len(undecided) * test)
+        n_val = round(len(undecided) * val)
+        for position, key in enumerate(undecided):
+            in_val = position < n_test + n_val
+            split_of[key] = "test" if position < n_test else "val" if in_val else "train"
+    return [split_of[key] for key in keys]

@@ -1,0 +1,158 @@
+"""From samples to batches: the tf.data input pipeline of training and validation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from defectseg.config import AugmentSettings
+from defectseg.dataset.augment import augment_pair
+from defectseg.dataset.manifest import Sample
+from defectseg.image_io import pad_to_multiple, pad_to_size, read_image, read_mask, to_channels
+
+Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+
+class PairCache:
+    """Decodes samples through `image_io`, as prediction does, and keeps them while memory allows.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+    channels : int
+        1 for gray, 3 for RGB.
+    megabytes : int
+        How much decoded data to keep; further samples are decoded each time.
+    """
+
+    def __init__(self, samples: Sequence[Sample], channels: int, megabytes: int) -> None:
+        self.samples = samples
+        self.channels = channels
+        self._free = megabytes * 2**20
+        self._kept: dict[int, Pair] = {}
+
+    def load(self, index: int) -> Pair:
+        """Return image ``(H, W, C)`` and mask ``(H, W, 1)``, both uint8, of a sample."""
+        if index in self._kept:
+            return self._kept[index]
+        sample = self.samples[index]
+        image = to_channels(read_image(sample.image), self.channels)
+        mask = read_mask(sample.mask) if sample.mask else np.zeros(image.shape[:2], np.uint8)
+        pair = image, mask[..., None]
+        size = image.nbytes + mask.nbytes
+        if size <= self._free:
+            self._free -= size
+            self._kept[index] = pair
+        return pair
+
+
+def training_batches(
+    cache: PairCache,
+    batches: npt.NDArray[np.int64],
+    *,
+    multiple: int,
+    crop_px: int | None,
+    augment: AugmentSettings,
+    seed: tuple[int, int],
+) -> tf.data.Dataset:
+    """Return one epoch of augmented batches.
+
+    Parameters
+    ----------
+    cache : PairCache
+    batches : ndarray of shape (steps, batch), int64
+        Which samples make up each batch; see `balance.draw_epoch`.
+    multiple : int
+        Height and width are padded by reflection to a multiple of this.
+    crop_px : int or None
+        Side of the square that is cut from each image, around a defect where there is one. None
+        for whole images, which must then be of one size.
+    augment : AugmentSettings
+    seed : tuple of int
+        The run's seed and the epoch. The same seed gives the same batches, on any number of
+        threads.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Of ``(images, masks)``: ``(B, H, W, C)`` float32 in [0, 255] and ``(B, H, W, 1)`` float32,
+        0 or 1.
+    """
+    indices = batches.reshape(-1)
+    augmentation = augment.model_dump()
+
+    def load(index: int, position: int) -> Pair:
+        image, mask = cache.load(int(index))
+        if crop_px is None:
+            return pad_to_multiple(image, multiple), pad_to_multiple(mask, multiple)
+        rng = np.random.default_rng((*seed, int(position)))
+        return crop_pair(image, mask, crop_px, rng)
+
+    def to_tensors(index: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = tf.numpy_function(load, (index, position), (tf.uint8, tf.uint8))
+        image = tf.cast(tf.ensure_shape(image, (*shape_hw, cache.channels)), tf.float32)
+        mask = tf.cast(tf.ensure_shape(mask, (*shape_hw, 1)), tf.float32)
+        stateless = tf.stack([tf.constant(seed[0] * 1_000_003 + seed[1], tf.int64), position])
+        return augment_pair(image, mask, stateless, **augmentation)
+
+    shape_hw = load(int(indices[0]), 0)[0].shape[:2]
+    dataset = tf.data.Dataset.from_tensor_slices((indices, np.arange(len(indices))))
+    dataset = dataset.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(batches.shape[1], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def crop_pair(
+    image: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint8],
+    size: int,
+    rng: np.random.Generator,
+) -> Pair:
+    """Cut the same random square from image and mask.
+
+    Where there is a defect, one of its pixels lies in the square, at a random place.
+
+    Parameters
+    ----------
+    image, mask : ndarrays of shape (H, W, C) and (H, W, 1), uint8
+        Padded by reflection where they are smaller than the square.
+    size : int
+        Side of the square, in pixels.
+    rng : numpy.random.Generator
+    """
+    image, mask = pad_to_size(image, (size, size)), pad_to_size(mask, (size, size))
+    room = np.array(mask.shape[:2]) - size
+    defect = np.argwhere(mask[..., 0])
+    if len(defect):
+        target = defect[rng.integers(len(defect))]
+        top, left = np.clip(target - rng.integers(0, size, 2), 0, room)
+    else:
+        top, left = rng.integers(0, room + 1)
+    window = np.s_[top : top + size, left : left + size]
+    return image[window], mask[window]
+
+
+def validation_batches(cache: PairCache, *, multiple: int, batch_size: int) -> tf.data.Dataset:
+    """Return whole images in order, padded by reflection to the size of the largest.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Of ``(images, masks)``, as `training_batches`; the last batch may be smaller.
+    """
+    height = max(sample.height for sample in cache.samples)
+    width = max(sample.width for sample in cache.samples)
+    size_hw = (height + -height % multiple, width + -width % multiple)
+
+    def load(index: int) -> Pair:
+        image, mask = cache.load(int(index))
+        return pad_to_size(image, size_hw), pad_to_size(mask, size_hw)
+
+    def to_tensors(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = tf.numpy_function(load, (index,), (tf.uint8, tf.uint8))
+        image = tf.cast(tf.ensure_shape(image, (*size_hw, cache.channels)), tf.float32)
+        return image, tf.cast(tf.ensure_shape(mask, (*size_hw, 1)), tf.float32)
+
+    dataset = tf.data.Dataset.range(len(cache.samples))
+    dataset = dataset.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,274 @@
+"""From a folder of labels to a prepared folder: masks, manifest, audit sheet, summary."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from defectseg.annotations.ellipse import LabelledImage, LabelSet
+from defectseg.annotations.layouts import detect_layout, read_labels
+from defectseg.atomic import staged_folder, write_atomically
+from defectseg.dataset import manifest
+from defectseg.dataset.audit import audit_sheet
+from defectseg.dataset.manifest import Sample
+from defectseg.dataset.masks import crosses_border, rasterise_ellipses
+from defectseg.errors import DataError, ImageReadError, Problem
+from defectseg.image_io import decode_image, read_bytes, read_mask, write_mask, write_picture
+
+
+@dataclass(frozen=True)
+class ProductSummary:
+    """What was found of one product: counts of images, ellipses and rows."""
+
+    product: str
+    good: int
+    defective: int
+    train: int
+    val: int
+    test: int
+    duplicates: int
+    empty_masks: int
+    ellipses_crossing_border: int
+    rows_without_image: int
+    images_without_row: int
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """An image that was decoded and whose label was found sound."""
+
+    label: LabelledImage
+    defective: bool
+    shape_hw: tuple[int, int]
+    sha256: str
+    content: str
+
+
+def prepare(
+    source: Path,
+    output: Path,
+    *,
+    layout: str = "auto",
+    val: float = 0.15,
+    test: float = 0.15,
+    leave_out_unmatched: bool = False,
+    on_image: Callable[[int], None] = lambda total: None,
+) -> tuple[str, list[ProductSummary]]:
+    """Read labels, check all of them, and write the prepared folder.
+
+    Parameters
+    ----------
+    source : Path
+        Folder of images and labels, in one of the layouts of `annotations.layouts`.
+    output : Path
+        Appears whole, or not at all. One made by an earlier `prepare` is replaced.
+    layout : str
+        A layout's name, or ``"auto"``.
+    val, test : float
+        Shares of the images, in [0, 1).
+    leave_out_unmatched : bool
+        Leave out rows without image and images without row, instead of raising.
+    on_image : callable
+        Called after each image with the number of all of them.
+
+    Returns
+    -------
+    layout : str
+    summary : list of ProductSummary
+
+    Raises
+    ------
+    DataError
+        With every problem of every file.
+    """
+    _check_output(output)
+    if layout == "auto":
+        layout = detect_layout(source)
+    labels = read_labels(source, layout)
+    problems = list(labels.problems)
+    if not leave_out_unmatched:
+        problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
+    checked = _check_all(labels.images, problems, on_image)
+    problems += _contradictions(checked)
+    problems += _missing_kinds(checked, source)
+    if problems:
+        raise DataError(
+            f"{source} cannot be prepared: {len(problems)} problem(s). Nothing was written.",
+            problems,
+        )
+    splits = manifest.assign_splits(
+        [image.content for image in checked],
+        [(image.label.product, image.defective) for image in checked],
+        [image.label.split for image in checked],
+        val=val,
+        test=test,
+    )
+    # The stage lies beside the output, so paths relative to it hold after it is renamed.
+    with staged_folder(output) as stage:
+        samples = _write_masks(checked, splits, stage)
+        write_picture(stage / "audit.png", audit_sheet(samples))
+        text = manifest.write_manifest(samples, stage)
+        write_atomically(stage / manifest.FILE_NAME, text)
+    return layout, _summarise(checked, splits, labels)
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and not (output / manifest.FILE_NAME).is_file():
+        occupied = not output.is_dir() or any(output.iterdir())
+        if occupied:
+            raise DataError(
+                f"{output} exists and was not made by `defectseg prepare`; it is left as it is. "
+                "Name another output folder."
+            )
+
+
+def _check_all(
+    labels: Sequence[LabelledImage], problems: list[Problem], on_image: Callable[[int], None]
+) -> list[_Checked]:
+    checked: list[_Checked] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for result in pool.map(_check, labels):
+            if isinstance(result, _Checked):
+                checked.append(result)
+            else:
+                problems += result
+            on_image(len(labels))
+    return checked
+
+
+def _check(label: LabelledImage) -> _Checked | list[Problem]:
+    """Decode an image and make its mask, or say what is wrong with either."""
+    try:
+        data = read_bytes(label.image)
+        image = decode_image(data)
+    except ImageReadError as error:
+        fix = "Replace or remove the image and its label."
+        return [Problem(str(label.image), str(error), "an image", fix)]
+    height, width = image.shape[:2]
+    try:
+        mask = _make_mask(label, (height, width))
+    except ImageReadError as error:
+        return [Problem(str(label.mask), str(error), "a mask", "Replace the mask.")]
+    if mask.shape != (height, width):
+        found = f"a mask of {mask.shape[1]}×{mask.shape[0]} pixels"
+        expected = f"{width}×{height}, as its image {label.image.name}"
+        return [Problem(str(label.mask), found, expected, "Replace the mask.")]
+    outside = [
+        Problem(
+            ellipse.source,
+            f"an ellipse wholly outside its image of {width}×{height} pixels "
+            f"(centre {ellipse.x:g}, {ellipse.y:g})",
+            "at least one pixel inside",
+            "Correct or remove the row.",
+        )
+        for ellipse in label.ellipses
+        if not rasterise_ellipses([ellipse], (height, width)).any()
+    ]
+    if outside:
+        return outside
+    pixels = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+    file_hash = hashlib.sha256(data).hexdigest()
+    return _Checked(label, bool(mask.any()), (height, width), file_hash, pixels)
+
+
+def _make_mask(label: LabelledImage, shape_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    if label.mask is not None:
+        return read_mask(label.mask)
+    return rasterise_ellipses(label.ellipses, shape_hw)
+
+
+def _contradictions(checked: Sequence[_Checked]) -> list[Problem]:
+    """Find images of equal content that are labelled good here and defective there."""
+    first: dict[str, _Checked] = {}
+    problems: list[Problem] = []
+    for image in checked:
+        other = first.setdefault(image.content, image)
+        if image.defective != other.defective:
+            found = f"the same picture as {other.label.image}, one good and one defective"
+            fix = "Remove the one that is labelled wrongly."
+            problems.append(Problem(str(image.label.image), found, "one label", fix))
+    return problems
+
+
+def _missing_kinds(checked: Sequence[_Checked], source: Path) -> list[Problem]:
+    count = Counter((image.label.product, image.defective) for image in checked)
+    problems = [
+        Problem(
+            str(source / product),
+            "no good images of this product",
+            "some: they set the sharpness below which an image is not believed",
+            "Add good images, or leave the product out.",
+        )
+        for product in sorted({product for product, _ in count})
+        if not count[product, False]
+    ]
+    if not any(defective for _, defective in count):
+        fix = "Add defective images with their labels."
+        problems.append(Problem(str(source), "no defective images at all", "some", fix))
+    return problems
+
+
+def _write_masks(checked: Sequence[_Checked], splits: Sequence[str], folder: Path) -> list[Sample]:
+    samples = []
+    used: set[Path] = set()
+    for image, split in zip(checked, splits, strict=True):
+        label = image.label
+        mask_path = None
+        if image.defective:
+            mask_path = folder / "masks" / label.product / f"{label.image.stem}.png"
+            if mask_path in used:  # two folders of one product hold files of one name
+                mask_path = mask_path.with_stem(f"{mask_path.stem}-{image.sha256[:8]}")
+            used.add(mask_path)
+            write_mask(mask_path, _make_mask(label, image.shape_hw))
+        height, width = image.shape_hw
+        sample = Sample(
+            image=label.image,
+            mask=mask_path,
+            product=label.product,
+            defective=image.defective,
+            split=split,
+            width=width,
+            height=height,
+            sha256=image.sha256,
+        )
+        samples.append(sample)
+    return samples
+
+
+def _summarise(
+    checked: Sequence[_Checked], splits: Sequence[str], labels: LabelSet
+) -> list[ProductSummary]:
+    summary = []
+    for product in sorted({image.label.product for image in checked}):
+        own = [image for image in checked if image.label.product == product]
+        pairs = zip(checked, splits, strict=True)
+        split = Counter(name for image, name in pairs if image.label.product == product)
+        good = [image for image in own if not image.defective]
+        crossing = [
+            ellipse
+            for image in own
+            for ellipse in image.label.ellipses
+            if crosses_border(ellipse, image.shape_hw)
+        ]
+        summary.append(
+            ProductSummary(
+                product=product,
+                good=len(good),
+                defective=len(own) - len(good),
+                train=split["train"],
+                val=split["val"],
+                test=split["test"],
+                duplicates=len(own) - len({image.content for image in own}),
+                empty_masks=sum(image.label.mask is not None for image in good),
+                ellipses_crossing_border=len(crossing),
+                rows_without_image=sum(p == product for p, _ in labels.rows_without_image),
+                images_without_row=sum(p == product for p, _ in labels.images_without_row),
+            )
+        )
+    return summary

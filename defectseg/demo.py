@@ -1,0 +1,91 @@
+"""The whole way on synthetic images, by the same commands that real data takes."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from defectseg import commands
+from defectseg.config import load_config
+from defectseg.console import out, print_table
+from defectseg.dataset.manifest import read_manifest
+from defectseg.errors import DataError
+from defectseg.image_io import read_image, write_gray
+
+PRODUCTS = ("Class1", "Class4", "Class5")
+_MARK = ".defectseg-demo"
+_BLUR_SIGMA = 2.0
+_BLURRED_EACH = 4
+
+
+def run_demo(output: Path, config_path: Path) -> None:
+    """Run the demo into a folder, and print what came of it."""
+    if output.exists():
+        if any(output.iterdir()) and not (output / _MARK).exists():
+            raise DataError(f"{output} was not made by the demo; it is left as it is.")
+        shutil.rmtree(output)
+    output.mkdir(parents=True)
+    (output / _MARK).touch()
+    raw, prepared, run = output / "raw", output / "prepared", output / "bundle"
+    config = load_config(config_path, [f"data={prepared}", f"run={run}"])
+
+    _say("1. Draw images with ellipse labels", f"defectseg synth --output {raw} --size 256")
+    commands.synth(raw, good=60, defective=40, products=PRODUCTS, size=256, seed=0)
+    _say("2. Labels to masks", f"defectseg prepare --input {raw} --output {prepared}")
+    commands.prepare(raw, prepared, layout="auto", val=0.15, test=0.2, leave_out_unmatched=False)
+    _say("3. Train", f"python train.py --config {config_path} --data {prepared} --run {run}")
+    commands.train(config, resume=False)
+    truth = _write_test_folder(prepared, output / "test")
+    results = output / "results"
+    command = f"python predict.py --model {run} --input {output / 'test'} --output {results}"
+    _say("4. Predict a folder that holds blurred copies", command)
+    commands.predict(run, output / "test", results, product=None)
+    _print_figures(truth, results)
+    out.print(f"\nLook at [bold]{results / 'report.html'}[/] first.")
+
+
+def _say(title: str, command: str) -> None:
+    out.print(f"\n[bold]{title}[/]\n[dim]$ {command}[/]")
+
+
+def _write_test_folder(prepared: Path, folder: Path) -> dict[str, str]:
+    """Copy the test images, and blur a few; return what each one is."""
+    truth: dict[str, str] = {}
+    blurred: Counter[tuple[str, bool]] = Counter()
+    for sample in read_manifest(prepared):
+        if sample.split != "test":
+            continue
+        kind = "defective" if sample.defective else "good"
+        image = read_image(sample.image)
+        name = f"{sample.product}/{kind}-{sample.image.stem}.png"
+        write_gray(folder / name, image)
+        truth[name] = kind
+        if blurred[sample.product, sample.defective] < _BLURRED_EACH:
+            blurred[sample.product, sample.defective] += 1
+            name = f"{sample.product}/{kind}-{sample.image.stem}-blurred.png"
+            soft = cv2.GaussianBlur(image, (0, 0), _BLUR_SIGMA)
+            write_gray(folder / name, np.asarray(soft, np.uint8))
+            truth[name] = "blurred"
+    return truth
+
+
+def _print_figures(truth: dict[str, str], results: Path) -> None:
+    rows = pd.read_csv(results / "predictions.csv")
+    table = []
+    for kind, wanted in (("defective", "FAIL"), ("good", "PASS"), ("blurred", "RETAKE")):
+        count = Counter(rows["outcome"][rows["image"].map(truth) == kind])
+        others = {name: number for name, number in count.items() if name != wanted}
+        table.append(
+            {
+                "test images": kind,
+                "count": count.total(),
+                "wanted": wanted,
+                "got": count[wanted],
+                "others": ", ".join(f"{name} {number}" for name, number in others.items()) or "—",
+            }
+        )
+    out.print()
+    print_table("What came of it", table)

@@ -1,0 +1,1 @@
+"""How good a model is, measured through prediction as it will be used."""

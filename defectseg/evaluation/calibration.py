@@ -1,0 +1,120 @@
+"""From a trained network to a complete bundle: limits, figures, model card."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import cv2
+import numpy as np
+
+from defectseg.atomic import write_atomically
+from defectseg.bundle import (
+    CALIBRATION,
+    CARD,
+    METRICS,
+    MODEL,
+    Calibration,
+    Gate,
+    Thresholds,
+    file_sha256,
+)
+from defectseg.config import Config
+from defectseg.dataset import manifest
+from defectseg.dataset.manifest import Sample
+from defectseg.evaluation.evaluate import Summary, evaluate, summarise
+from defectseg.evaluation.model_card import write_model_card
+from defectseg.evaluation.thresholds import choose_thresholds
+from defectseg.image_io import read_image, read_mask, to_gray
+from defectseg.inference.engines import Engine, load_engine
+from defectseg.inference.predictor import Predictor
+from defectseg.inference.regions import windowed_score
+from defectseg.quality.focus import mean_gradient
+from defectseg.quality.gate import calibrate_gate
+
+_PIXEL_THRESHOLD = 0.5
+_SMALL_DEFECT_PERCENTILE = 5
+
+
+def complete_bundle(
+    config: Config, on_image: Callable[[int], None] = lambda total: None
+) -> dict[str, Summary]:
+    """Calibrate the trained network of a run, measure it, and write what the bundle lacks.
+
+    Limits come from training images (sharpness, size of a defect) and validation images (score
+    thresholds); test images are only measured.
+
+    Parameters
+    ----------
+    config : Config
+    on_image : callable
+        Called after each image with the number of all of them.
+
+    Returns
+    -------
+    dict of str to Summary
+        The figures of ``"val"`` and, where there are such images, ``"test"``.
+    """
+    samples = manifest.read_manifest(config.data)
+    split = {name: [s for s in samples if s.split == name] for name in manifest.SPLITS}
+    total = sum(len(own) for own in split.values()) + len(split["val"])
+    engine = load_engine(config.run / MODEL, config.model)
+
+    def tick(_: int = 0) -> None:
+        on_image(total)
+
+    calibration = Calibration(
+        gate=_calibrate_gate(split["train"], config.calibration.gate_percentile, tick),
+        thresholds=_calibrate_thresholds(engine, split["train"], split["val"], tick),
+        model_sha256=file_sha256(config.run / MODEL),
+        data_sha256=file_sha256(config.data / manifest.FILE_NAME),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    predictor = Predictor(engine, calibration)
+    figures = {
+        name: summarise(evaluate(predictor, split[name], tick))
+        for name in ("val", "test")
+        if split[name]
+    }
+    write_atomically(config.run / CALIBRATION, calibration.model_dump_json(indent=2) + "\n")
+    write_atomically(config.run / METRICS, json.dumps(figures, indent=2) + "\n")
+    card = write_model_card(config, calibration, figures, samples)
+    write_atomically(config.run / CARD, card)
+    return figures
+
+
+def _calibrate_gate(train: Sequence[Sample], percentile: float, tick: Callable[[], None]) -> Gate:
+    sharpness: dict[str, list[float]] = defaultdict(list)
+    for sample in train:
+        if not sample.defective:
+            gray = to_gray(read_image(sample.image))
+            sharpness[sample.product].append(mean_gradient(gray))
+        tick()
+    return calibrate_gate(sharpness, percentile)
+
+
+def _calibrate_thresholds(
+    engine: Engine, train: Sequence[Sample], val: Sequence[Sample], tick: Callable[[], None]
+) -> Thresholds:
+    window = score_window([sample for sample in train if sample.defective])
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for sample in val:
+        probability = engine.probability(read_image(sample.image))
+        scores[sample.defective].append(float(windowed_score(probability, window).max()))
+        tick()
+    review, fail = choose_thresholds(scores[False], scores[True])
+    return Thresholds(pixel=_PIXEL_THRESHOLD, review=review, fail=fail, score_window_px=window)
+
+
+def score_window(defective: Sequence[Sample]) -> int:
+    """Return the side, in pixels, of the square over which a score is averaged.
+
+    Half the side of a square with the area of a small defect (5th percentile of the training
+    labels): small enough to lie within it, large enough to level out stray pixels.
+    """
+    areas: list[float] = []
+    for sample in defective:
+        if sample.mask:
+            _, _, stats, _ = cv2.connectedComponentsWithStats(read_mask(sample.mask))
+            areas += stats[1:, cv2.CC_STAT_AREA].tolist()
+    return max(1, round(np.sqrt(np.percentile(areas, _SMALL_DEFECT_PERCENTILE)) / 2))

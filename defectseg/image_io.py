@@ -1,0 +1,271 @@
+"""The only place where image files are read and written, and where array forms change.
+
+Three array forms are used everywhere: an image is ``(H, W)`` or ``(H, W, 3)`` uint8 RGB; a mask is
+``(H, W)`` uint8, 0 or 1 in memory and 0 or 255 on disk; a probability is ``(H, W)`` float32 in
+[0, 1].
+"""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from defectseg.atomic import write_atomically
+from defectseg.errors import ImageReadError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+MAX_PIXELS = 200_000_000
+MASK_THRESHOLD = 128
+
+# Beyond it Pillow warns, beyond twice that it refuses, before a decompression bomb is unpacked.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+_SUPPORTED = "an 8- or 16-bit gray or colour image (PNG, JPEG, BMP or TIFF)"
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file that is meant to be an image.
+
+    Attributes
+    ----------
+    path : Path
+        Where it lies.
+    relative : str
+        The path below the searched folder, with ``/`` between the parts.
+    problem : str
+        Why it cannot be read at all; empty for a regular file.
+    """
+
+    path: Path
+    relative: str
+    problem: str = ""
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an image file; see `decode_image`.
+
+    Raises
+    ------
+    ImageReadError
+        If it cannot be opened or decoded.
+    """
+    return decode_image(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file whole, or raise `ImageReadError`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageReadError(f"cannot be opened: {error.strerror or error}") from error
+
+
+def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        A PNG, JPEG, BMP or TIFF file. What it is, is told by its content, not by its name.
+
+    Returns
+    -------
+    ndarray of shape (H, W) or (H, W, 3), uint8
+        Gray, or RGB. An alpha channel is dropped, a palette and CMYK are turned to RGB, 1-bit
+        becomes 0 and 255, 16-bit is divided by 257 (65535 becomes 255). An EXIF orientation is
+        applied.
+
+    Raises
+    ------
+    ImageReadError
+        If the data is empty, damaged, cut off, of more than one page, larger than `MAX_PIXELS`
+        or of another pixel type.
+    """
+    if not data:
+        raise ImageReadError(f"the file is empty (0 bytes); expected {_SUPPORTED}")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return _to_array(picture)
+    except ImageReadError:
+        raise
+    except Exception as error:  # decoders raise almost anything on damaged data
+        reason = str(error).split(" <_io.BytesIO")[0]
+        raise ImageReadError(f"cannot be decoded ({reason}); expected {_SUPPORTED}") from error
+
+
+def _to_array(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ImageReadError(
+            f"{width}×{height} pixels are more than the {MAX_PIXELS:,} that are accepted"
+        )
+    # JPEGs with a preview or a depth map count as several pictures; the first is the photograph.
+    pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+    if pages != 1:
+        raise ImageReadError(f"the file has {pages} pages; expected a single image")
+    picture.load()
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        # Rounded, so that 65535 is 255 and 0 is 0.
+        return ((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if picture.mode in {"1", "L", "LA", "La"}:
+        return np.array(picture.convert("L"))
+    if picture.mode in {"I", "F"}:
+        raise ImageReadError(f"pixels are 32-bit (mode {picture.mode}); expected {_SUPPORTED}")
+    return np.array(picture.convert("RGB"))
+
+
+def read_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a mask file.
+
+    Returns
+    -------
+    ndarray of shape (H, W), uint8
+        1 where the file's gray value is at least 128, else 0: drawn masks hold in-between values.
+
+    Raises
+    ------
+    ImageReadError
+        As `read_image`.
+    """
+    return (to_gray(read_image(path)) >= MASK_THRESHOLD).astype(np.uint8)
+
+
+def write_mask(path: Path, mask: npt.NDArray[np.uint8]) -> None:
+    """Write a mask of 0 and 1 as a PNG of 0 and 255, atomically.
+
+    Raises
+    ------
+    ValueError
+        If it is not a two-dimensional uint8 array of 0 and 1.
+    """
+    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max(initial=0) > 1:
+        raise ValueError(
+            f"Expected a mask of shape (H, W), uint8, 0 or 1. Received: shape {mask.shape}, "
+            f"{mask.dtype}, largest value {mask.max(initial=0)}."
+        )
+    write_atomically(path, _encode(".png", mask * np.uint8(255)))
+
+
+def write_gray(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    """Write a ``(H, W)`` uint8 image as a PNG, atomically."""
+    write_atomically(path, _encode(".png", image))
+
+
+def write_picture(path: Path, rgb: npt.NDArray[np.uint8]) -> None:
+    """Write a ``(H, W, 3)`` uint8 RGB picture, atomically; PNG or JPEG by the path's suffix."""
+    write_atomically(path, encode_picture(rgb, path.suffix))
+
+
+def encode_picture(rgb: npt.NDArray[np.uint8], suffix: str = ".jpg") -> bytes:
+    """Return a ``(H, W, 3)`` uint8 RGB picture as the bytes of a JPEG or PNG file."""
+    return _encode(suffix, rgb[..., ::-1])
+
+
+def _encode(suffix: str, array: npt.NDArray[np.uint8]) -> bytes:
+    done, encoded = cv2.imencode(suffix, array)
+    if not done:
+        raise ValueError(f"OpenCV could not write {array.shape} as {suffix!r}.")
+    return encoded.tobytes()
+
+
+def to_gray(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the ``(H, W)`` luma (ITU-R BT.601) of an image; a gray one is returned as it is."""
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+
+def to_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the ``(H, W, 3)`` form of an image."""
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def to_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    """Return the ``(H, W, channels)`` form, of 1 or 3 channels, that a network is fed with."""
+    return to_gray(image)[..., None] if channels == 1 else to_rgb(image)
+
+
+def pad_to_multiple(array: npt.NDArray[np.uint8], multiple: int) -> npt.NDArray[np.uint8]:
+    """Pad height and width, below and to the right, by reflection up to a multiple.
+
+    Reflection goes on as often as needed, so that a 1×1 image can be padded too.
+    """
+    height, width = array.shape[:2]
+    return pad_to_size(array, (height + -height % multiple, width + -width % multiple))
+
+
+def pad_to_size(array: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Pad height and width, below and to the right, by reflection up to at least `size_hw`."""
+    below, right = (max(0, size - have) for size, have in zip(size_hw, array.shape, strict=False))
+    if not below and not right:
+        return array
+    return np.pad(array, [(0, below), (0, right)] + [(0, 0)] * (array.ndim - 2), mode="reflect")
+
+
+def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:
+    """Find the image files below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Searched with all its subfolders, links to folders excepted.
+
+    Returns
+    -------
+    images : list of FoundFile
+        Sorted by relative path. A file counts by its suffix or, with another suffix, by its first
+        bytes. What has an image's name but is no regular file, and a folder that may not be
+        opened, are in the list with a `problem`.
+    ignored : list of str
+        Relative paths of all other files.
+    """
+    images: list[FoundFile] = []
+    ignored: list[str] = []
+    for path in _walk(root, images):
+        relative = path.relative_to(root).as_posix()
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(FoundFile(path, relative, _not_regular(path)))
+        elif path.is_file() and _has_image_content(path):
+            images.append(FoundFile(path, relative))
+        elif not path.is_dir():
+            ignored.append(relative)
+    return sorted(images, key=lambda found: found.relative), sorted(ignored)
+
+
+def _walk(root: Path, unreadable: list[FoundFile]) -> Iterator[Path]:
+    def keep(error: OSError) -> None:
+        path = Path(error.filename)
+        relative = path.relative_to(root).as_posix()
+        unreadable.append(
+            FoundFile(path, relative, f"the folder cannot be opened: {error.strerror}")
+        )
+
+    for folder, subfolders, files in os.walk(root, onerror=keep):
+        for name in subfolders + files:
+            yield Path(folder) / name
+
+
+def _not_regular(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return "is a folder with the name of an image; expected a file"
+    return "" if stat.S_ISREG(mode) else "is not a regular file; expected an image file"
+
+
+def _has_image_content(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # not an image, or not readable: named to the user as ignored
+        return False

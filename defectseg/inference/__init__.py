@@ -1,0 +1,1 @@
+"""From an image to a verdict. TensorFlow is loaded only where Keras is the engine."""

@@ -1,0 +1,78 @@
+"""``report.html``: one self-contained page, the worst images first."""
+
+import base64
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader
+
+from defectseg.atomic import write_atomically
+from defectseg.errors import ImageReadError
+from defectseg.image_io import encode_picture, read_image, to_rgb
+from defectseg.inference.results import Row
+from defectseg.inference.verdict import Outcome
+from defectseg.pictures import shrink
+
+# Above it the page would become too heavy to open; the tables have every row.
+MAX_CARDS = 300
+_THUMBNAIL_PX = 260
+_MEANING = {
+    Outcome.FAIL: "a defect was found",
+    Outcome.REVIEW: "in doubt: a person decides",
+    Outcome.RETAKE: "too poor to be believed: not inspected",
+    Outcome.ERROR: "could not be read",
+    Outcome.PASS: "no defect was found",
+}
+
+
+def sort_worst_first(rows: Sequence[Row]) -> list[Row]:
+    """Sort rows by outcome, FAIL first and PASS last, and by falling defect score within each."""
+    order = {outcome.value: place for place, outcome in enumerate(_MEANING)}
+    return sorted(
+        rows, key=lambda row: (order[row["outcome"]], -(row["defect_score"] or 0), row["image"])
+    )
+
+
+def write_report(
+    path: Path, rows: Sequence[Row], overlay_path: Callable[[str], Path], *, bundle: str
+) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : Path
+    rows : sequence of Row
+        Of ``predictions.csv``.
+    overlay_path : callable
+        Gives the overlay of an image; thumbnails are made from it.
+    bundle : str
+        The name of the model's folder.
+    """
+    worst = sort_worst_first(rows)[:MAX_CARDS]
+    cards = [_card(row, overlay_path(row["image"]), path.parent) for row in worst]
+    count = Counter(row["outcome"] for row in rows)
+    environment = Environment(
+        loader=PackageLoader("defectseg", "inference"), autoescape=True, trim_blocks=True
+    )
+    page = environment.get_template("report.html.jinja").render(
+        bundle=bundle,
+        total=len(rows),
+        outcomes=[(o.value, count[o.value], meaning) for o, meaning in _MEANING.items()],
+        cards=cards,
+        left_out=len(rows) - len(cards),
+    )
+    write_atomically(path, page.encode("utf-8", "backslashreplace"))
+
+
+def _card(row: Row, overlay: Path, folder: Path) -> dict[str, Any]:
+    card: dict[str, Any] = {"row": row, "thumbnail": "", "link": ""}
+    try:
+        small = shrink(to_rgb(read_image(overlay)), _THUMBNAIL_PX)
+    except ImageReadError:  # no overlay of an image that could not be read
+        return card
+    card["thumbnail"] = base64.b64encode(encode_picture(small)).decode()
+    card["link"] = quote(overlay.relative_to(folder).as_posix(), errors="surrogateescape")
+    return card

@@ -1,0 +1,1 @@
+"""How good an image is, and whether it may be believed. No TensorFlow here."""

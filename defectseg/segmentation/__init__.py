@@ -1,0 +1,1 @@
+"""The network: building it, its loss and metrics, training it."""

@@ -1,0 +1,323 @@
+"""The training of a run, read from top to bottom.
+
+Each epoch draws its images anew, trains on them, measures the validation images, and leaves a
+checkpoint. The weights with the highest IoU over the defective validation images become the
+bundle's network.
+"""
+
+import csv
+import hashlib
+import io
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from defectseg.atomic import write_atomically
+from defectseg.bundle import CONFIG, HISTORY, MODEL
+from defectseg.config import Config, TrainSettings, dump_config, load_config
+from defectseg.dataset import balance, manifest
+from defectseg.dataset.manifest import Sample
+from defectseg.dataset.pipeline import PairCache, training_batches, validation_batches
+from defectseg.errors import ConfigError, DataError
+from defectseg.segmentation import checkpoint
+from defectseg.segmentation.checkpoint import TrainingState
+from defectseg.segmentation.losses import LOSSES
+from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
+from defectseg.segmentation.plots import plot_curves, plot_validation
+from defectseg.segmentation.unet import build_unet
+
+_WARM_UP = 0.03
+# May change between a start and its resumption; everything else makes it another training.
+_RESUMABLE = ("epochs", "max_minutes", "cache_mb")
+
+Row = dict[str, float]
+
+
+class Monitor(Protocol):
+    """Is told how a training goes on."""
+
+    def step(self, progress: float, epoch: int, loss: float) -> None:
+        """After each step: the share of the training that is done, and the epoch's mean loss."""
+
+    def epoch(self, row: Row, best: bool) -> None:
+        """After each epoch: its row of history.csv, and whether its weights are the best yet."""
+
+
+def train(
+    config: Config, monitor: Monitor, *, resume: bool = False, strategy: Any = None
+) -> TrainingState:
+    """Train the network of a run.
+
+    Parameters
+    ----------
+    config : Config
+    monitor : Monitor
+    resume : bool
+        Go on from the last finished epoch of the run, if there is one.
+    strategy : tf.distribute.Strategy or None
+        By default all GPUs of the machine together, or the CPU.
+
+    Returns
+    -------
+    TrainingState
+
+    Raises
+    ------
+    DataError
+        If the prepared data cannot be trained on.
+    ConfigError
+        If the run exists and `resume` is False, or was made with other settings.
+    """
+    samples = manifest.read_manifest(config.data)
+    train_samples, val_samples = (
+        [sample for sample in samples if sample.split == split] for split in ("train", "val")
+    )
+    _check_samples(config, train_samples, val_samples)
+    data_sha256 = hashlib.sha256((config.data / manifest.FILE_NAME).read_bytes()).hexdigest()
+    state = _start_run(config, resume, data_sha256)
+
+    keras.utils.set_random_seed(config.train.seed)
+    precision = "mixed_float16" if config.train.mixed_precision else "float32"
+    keras.mixed_precision.set_global_policy(precision)
+    strategy = strategy or _default_strategy()
+    with strategy.scope():
+        if state.epoch:
+            model = checkpoint.load_last(config.run, state)
+        else:
+            model = build_unet(config.model)
+            compile_model(model, config.train)
+    cache = PairCache(train_samples, config.model.channels, config.train.cache_mb)
+    validation = validation_batches(
+        PairCache(val_samples, config.model.channels, config.train.cache_mb),
+        multiple=config.model.multiple,
+        batch_size=config.train.batch_size,
+    )
+    state = _run_epochs(config, model, cache, validation, state, monitor)
+
+    best = checkpoint.load_best(config.run, state)
+    _save_network(best, config.run / MODEL)
+    plot_curves(pd.read_csv(config.run / HISTORY), config.run / "plots" / "curves.png")
+    plot_validation(best, val_samples, config.model, config.run / "plots" / "validation.png")
+    return state
+
+
+def compile_model(model: keras.Model, settings: TrainSettings) -> None:
+    """Give the network its optimiser, loss and metrics."""
+    model.compile(
+        optimizer=keras.optimizers.Adam(settings.learning_rate),
+        loss=LOSSES[settings.loss],
+        metrics=[AccumulatedIoU(), DefectiveIoU()],
+        jit_compile=settings.xla,
+    )
+
+
+def _run_epochs(
+    config: Config,
+    model: keras.Model,
+    cache: PairCache,
+    validation: tf.data.Dataset,
+    state: TrainingState,
+    monitor: Monitor,
+) -> TrainingState:
+    settings = config.train
+    defective = np.array([sample.defective for sample in cache.samples])
+    writer = tf.summary.create_file_writer(str(config.run / "tensorboard"))
+    rows = _read_history(config.run, state.epoch)
+    while not _is_finished(settings, state):
+        started = time.monotonic()
+        epoch = state.epoch + 1
+        batches = balance.draw_epoch(
+            defective,
+            batch_size=settings.batch_size,
+            good_per_defective=settings.good_per_defective,
+            passes=settings.passes_per_epoch,
+            rng=np.random.default_rng((settings.seed, epoch)),
+        )
+        dataset = training_batches(
+            cache,
+            batches,
+            multiple=config.model.multiple,
+            crop_px=settings.crop_px,
+            augment=config.augment,
+            seed=(settings.seed, epoch),
+        )
+        pace = _Pace(settings, state, len(batches), monitor)
+        trained = model.fit(dataset, shuffle=False, verbose=0, callbacks=[pace]).history
+        measured = model.evaluate(validation, verbose=0, return_dict=True)
+        row: Row = {"epoch": epoch}
+        row |= {name: values[0] for name, values in trained.items()}
+        row |= {f"val_{name}": value for name, value in measured.items()}
+        row |= {"learning_rate": float(model.optimizer.learning_rate)}
+        iou = row["val_defective_iou"]
+        if not math.isfinite(row["loss"]):
+            raise ConfigError(
+                f"The loss became {row['loss']} in epoch {epoch}. Lower train.learning_rate "
+                f"(now {settings.learning_rate:g})"
+                + (" or switch train.mixed_precision off." if settings.mixed_precision else ".")
+            )
+        better = epoch == 1 or iou > state.best_iou
+        seconds = state.seconds + time.monotonic() - started
+        row["seconds"] = round(seconds, 1)
+        rows.append(row)
+        _write_history(config.run, rows)
+        state = TrainingState(
+            epoch=epoch,
+            best_epoch=epoch if better else state.best_epoch,
+            best_iou=iou if better else state.best_iou,
+            seconds=seconds,
+            data_sha256=state.data_sha256,
+        )
+        checkpoint.save_checkpoint(config.run, model, state)
+        _log(writer, row)
+        monitor.epoch(row, better)
+    return state
+
+
+def learning_rate_at(progress: float, peak: float) -> float:
+    """Return the learning rate of a short linear warm-up and a cosine that falls to 0.
+
+    Parameters
+    ----------
+    progress : float
+        Share of the training that is done, in [0, 1].
+    peak : float
+    """
+    if progress < _WARM_UP:
+        return peak * max(progress / _WARM_UP, 0.05)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class _Pace(keras.callbacks.Callback):
+    """Sets the learning rate of each step, by epochs or by the wall clock, and reports."""
+
+    def __init__(
+        self, settings: TrainSettings, state: TrainingState, steps: int, monitor: Monitor
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.state = state
+        self.steps = steps
+        self.monitor = monitor
+        self.started = time.monotonic()
+
+    def _progress(self, step: int) -> float:
+        by_epochs = (self.state.epoch + step / self.steps) / self.settings.epochs
+        if self.settings.max_minutes is None:
+            return by_epochs
+        seconds = self.state.seconds + time.monotonic() - self.started
+        return max(by_epochs, seconds / (60 * self.settings.max_minutes))
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        rate = learning_rate_at(self._progress(batch), self.settings.learning_rate)
+        self.model.optimizer.learning_rate = rate
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        progress = min(1.0, self._progress(batch + 1))
+        self.monitor.step(progress, self.state.epoch + 1, float((logs or {}).get("loss", 0)))
+
+
+def _is_finished(settings: TrainSettings, state: TrainingState) -> bool:
+    if state.epoch >= settings.epochs:
+        return True
+    if settings.max_minutes is None or not state.epoch:
+        return False
+    # An epoch is begun only if, at the pace so far, it ends in time.
+    return state.seconds * (state.epoch + 1) / state.epoch > 60 * settings.max_minutes
+
+
+def _default_strategy() -> Any:
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _check_samples(config: Config, train: Sequence[Sample], val: Sequence[Sample]) -> None:
+    for name, own in (("train", train), ("val", val)):
+        for kind, wanted in (("defective", True), ("good", False)):
+            if not any(sample.defective == wanted for sample in own):
+                raise DataError(
+                    f"{config.data} has no {kind} image in its {name} split; training needs both "
+                    "kinds in both splits. Add images, or prepare with other shares "
+                    "(--val, --test)."
+                )
+    sizes = {(sample.width, sample.height) for sample in train}
+    if config.train.crop_px is None and len(sizes) > 1:
+        raise ConfigError(
+            f"The training images have {len(sizes)} sizes, and whole images make batches only if "
+            f"all are of one. Set train.crop_px to a multiple of {config.model.multiple}."
+        )
+
+
+def _start_run(config: Config, resume: bool, data_sha256: str) -> TrainingState:
+    """Make the run's folder, or check that it may be gone on with."""
+    path = config.run / CONFIG
+    state = checkpoint.load_state(config.run) if resume else None
+    if state is None:
+        if config.run.exists() and any(config.run.iterdir()) and not (resume and path.is_file()):
+            raise ConfigError(
+                f"{config.run} holds something already. Go on with it by --resume, or name "
+                "another folder by --run."
+            )
+        write_atomically(path, dump_config(config))
+        return TrainingState(0, 0, 0.0, 0.0, data_sha256)
+    if state.data_sha256 != data_sha256:
+        raise DataError(
+            f"{config.data} is not the data that {config.run} was begun with. Train anew, in "
+            "another folder."
+        )
+    ours, theirs = (_fixed_settings(c) for c in (config, load_config(path)))
+    if ours != theirs:
+        changed = sorted(name for name in ours if ours[name] != theirs.get(name))
+        raise ConfigError(
+            f"{config.run} was begun with other settings: "
+            + ", ".join(f"{n} was {theirs.get(n)}, now {ours[n]}" for n in changed)
+            + ". Resume with the same ones, or train anew in another folder."
+        )
+    write_atomically(path, dump_config(config))
+    return state
+
+
+def _fixed_settings(config: Config) -> dict[str, Any]:
+    sections = config.model_dump(mode="json", exclude={"run", "data", "calibration"})
+    flat = {
+        f"{s}.{key}": value for s, section in sections.items() for key, value in section.items()
+    }
+    return {name: value for name, value in flat.items() if name.split(".")[1] not in _RESUMABLE}
+
+
+def _read_history(run: Path, epochs: int) -> list[Row]:
+    """Return the rows of the finished epochs; a later one is of an epoch without checkpoint."""
+    if not epochs:
+        return []
+    with (run / HISTORY).open(newline="") as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return rows[:epochs]
+
+
+def _write_history(run: Path, rows: Sequence[Row]) -> None:
+    text = io.StringIO()
+    table = pd.DataFrame(rows).astype({"epoch": int})
+    table.to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
+    write_atomically(run / HISTORY, text.getvalue())
+
+
+def _log(writer: Any, row: Row) -> None:
+    with writer.as_default():
+        for name, value in row.items():
+            tf.summary.scalar(name, value, step=int(row["epoch"]))
+    writer.flush()
+
+
+def _save_network(model: keras.Model, path: Path) -> None:
+    """Save the network alone: prediction needs no optimiser, loss or metric."""
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)
+    temporary = path.with_name(f"part-{path.name}")
+    bare.save(temporary)
+    temporary.replace(path)

@@ -1,0 +1,105 @@
+"""The U-Net of segmentation_models, with its preprocessing inside."""
+
+import contextlib
+import io
+import os
+from urllib.error import URLError
+
+# segmentation_models picks its Keras when it is imported; tf.keras is Keras 3 today.
+os.environ["SM_FRAMEWORK"] = "tf.keras"
+
+import keras
+from keras import ops
+
+with contextlib.redirect_stdout(io.StringIO()):  # it greets on standard output
+    import segmentation_models
+
+from defectseg.config import ModelSettings
+from defectseg.errors import ConfigError
+
+# Their layer names hold a "/", which Keras 3 does not save.
+_UNSUPPORTED = ("densenet",)
+_SMALLEST_STD = 1e-3
+# Keras' 0.99 takes some 500 steps to forget its start, a third of a short training.
+_BATCH_NORM_MOMENTUM = 0.9
+
+
+def build_unet(settings: ModelSettings) -> keras.Model:
+    """Build the network.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+
+    Returns
+    -------
+    keras.Model
+        Takes ``(N, H, W, channels)`` float32 in [0, 255], H and W multiples of
+        ``settings.multiple``; returns the probability of a defect, ``(N, H, W, 1)`` float32 in
+        [0, 1]. Each image is standardised by its own mean and deviation, so that a darker or
+        flatter one looks the same to the network.
+
+    Raises
+    ------
+    ConfigError
+        If the backbone is unknown, or its weights cannot be had.
+    """
+    _check_backbone(settings.backbone)
+    # The published encoder weights are for three channels; gray is then shown three times.
+    weights = settings.encoder_weights
+    core_channels = 3 if weights else settings.channels
+    try:
+        core = segmentation_models.Unet(
+            settings.backbone,
+            input_shape=(None, None, core_channels),
+            classes=1,
+            activation="linear",
+            encoder_weights=weights,
+            decoder_filters=settings.decoder_filters,
+        )
+    except (URLError, OSError) as error:
+        raise ConfigError(
+            f"model.encoder_weights = {weights!r}: the weights of {settings.backbone} are not in "
+            f"Keras' cache and could not be downloaded ({error}). Train once on a connected "
+            "machine and copy its ~/.keras/models here, or set model.encoder_weights=null."
+        ) from error
+    except Exception as error:
+        if weights and "URL" in str(error):  # keras.utils.get_file hides the cause in a string
+            raise ConfigError(
+                f"model.encoder_weights = {weights!r}: the weights of {settings.backbone} could "
+                f"not be downloaded ({error}). Train once on a connected machine and copy its "
+                "~/.keras/models here, or set model.encoder_weights=null."
+            ) from error
+        raise
+    for layer in core.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = _BATCH_NORM_MOMENTUM
+    image = keras.Input((None, None, settings.channels), name="image")
+    hidden = _standardise(image)
+    if core_channels > settings.channels:
+        hidden = ops.repeat(hidden, core_channels, axis=-1)
+    if settings.downscale > 1:
+        hidden = keras.layers.AveragePooling2D(settings.downscale)(hidden)
+    hidden = core(hidden)
+    if settings.downscale > 1:
+        hidden = keras.layers.UpSampling2D(settings.downscale, interpolation="bilinear")(hidden)
+    # float32 whatever the policy: probabilities near 0 and 1 need its digits.
+    output = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(hidden)
+    return keras.Model(image, output, name="defectseg")
+
+
+def _standardise(image: keras.KerasTensor) -> keras.KerasTensor:
+    axes = (1, 2, 3)
+    mean = ops.mean(image, axis=axes, keepdims=True)
+    deviation = ops.std(image, axis=axes, keepdims=True)
+    return (image - mean) / ops.maximum(deviation, _SMALLEST_STD)
+
+
+def _check_backbone(backbone: str) -> None:
+    known = sorted(
+        name
+        for name in segmentation_models.get_available_backbone_names()
+        if not name.startswith(_UNSUPPORTED)
+    )
+    if backbone not in known:
+        raise ConfigError(f"model.backbone = {backbone!r}: expected one of {', '.join(known)}.")

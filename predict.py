@@ -1,0 +1,5 @@
+"""Predict a folder of images: ``python predict.py --help``."""
+
+from defectseg.cli import main
+
+main("predict")
