@@ -8,6 +8,7 @@ from defectseg.atomic import staged_folder
 from defectseg.config import Config
 from defectseg.console import TrainingProgress, counting, out, print_outcomes, print_table
 from defectseg.errors import DataError
+from defectseg.quiet import quiet_stderr
 
 OK, SOME_UNREADABLE, USAGE = 0, 1, 2
 
@@ -62,7 +63,9 @@ def prepare(
 def train(config: Config, *, resume: bool) -> None:
     """Train a network, calibrate it, and leave a bundle."""
     from defectseg.evaluation.calibration import complete_bundle
-    from defectseg.segmentation.training import train as train_network
+
+    with quiet_stderr():
+        from defectseg.segmentation.training import train as train_network
 
     with TrainingProgress() as monitor:
         state = train_network(config, monitor, resume=resume)

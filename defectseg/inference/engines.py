@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defectseg.config import ModelSettings
+from defectseg.quiet import quiet_stderr
 
 
 class Engine(Protocol):
@@ -32,6 +33,7 @@ class Engine(Protocol):
 
 def load_engine(model: Path, settings: ModelSettings) -> Engine:
     """Return the engine for this machine, with the network of a bundle loaded."""
-    from defectseg.inference.keras_engine import KerasEngine  # TensorFlow takes seconds to load
+    with quiet_stderr():  # imported here: TensorFlow takes seconds to load
+        from defectseg.inference.keras_engine import KerasEngine
 
     return KerasEngine(model, settings)

@@ -1,10 +1,6 @@
 """The Keras engine: the only module of prediction that loads TensorFlow."""
 
-import os
 from pathlib import Path
-
-# Read once at import; prediction needs no start-up notes on its error stream.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
@@ -34,8 +30,11 @@ class KerasEngine:
         network = keras.models.load_model(model, compile=False)
         self._settings = settings
         shape = (1, None, None, self._settings.channels)
-        signature = [tf.TensorSpec(shape, tf.float32)]
-        self._run = tf.function(lambda x: network(x, training=False), input_signature=signature)
+        self._run = tf.function(
+            lambda inputs: network(inputs, training=False),
+            input_signature=[tf.TensorSpec(shape, tf.float32)],
+            autograph=False,
+        )
 
     def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `engines.Engine`."""

@@ -80,6 +80,8 @@ def train(
         [sample for sample in samples if sample.split == split] for split in ("train", "val")
     )
     _check_samples(config, train_samples, val_samples)
+    # In the order of their hashes, so that each validation batch holds both kinds, as in training.
+    val_samples.sort(key=lambda sample: sample.sha256)
     data_sha256 = hashlib.sha256((config.data / manifest.FILE_NAME).read_bytes()).hexdigest()
     state = _start_run(config, resume, data_sha256)
 

@@ -81,8 +81,8 @@ def build_unet(settings: ModelSettings) -> keras.Model:
     if settings.downscale > 1:
         hidden = keras.layers.AveragePooling2D(settings.downscale)(hidden)
     hidden = core(hidden)
-    if settings.downscale > 1:
-        hidden = keras.layers.UpSampling2D(settings.downscale, interpolation="bilinear")(hidden)
+    for _ in range(settings.downscale.bit_length() - 1):
+        hidden = _double(hidden)
     # float32 whatever the policy: probabilities near 0 and 1 need its digits.
     output = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(hidden)
     return keras.Model(image, output, name="defectseg")
@@ -93,6 +93,19 @@ def _standardise(image: keras.KerasTensor) -> keras.KerasTensor:
     mean = ops.mean(image, axis=axes, keepdims=True)
     deviation = ops.std(image, axis=axes, keepdims=True)
     return (image - mean) / ops.maximum(deviation, _SMALLEST_STD)
+
+
+def _double(hidden: keras.KerasTensor) -> keras.KerasTensor:
+    """Return twice the height and width, interpolated linearly.
+
+    Each pixel is repeated, then smoothed by (1, 2, 1) / 4 along both axes: the same numbers as
+    bilinear resizing, which Keras refuses where height and width are not known beforehand.
+    """
+    hidden = keras.layers.UpSampling2D(2)(hidden)
+    hidden = ops.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    for _ in range(2):
+        hidden = keras.layers.AveragePooling2D(2, strides=1)(hidden)
+    return hidden
 
 
 def _check_backbone(backbone: str) -> None:
