@@ -3,8 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from defectseg.config import Config, load_config
 from defectseg.errors import DefectsegError
@@ -34,6 +35,12 @@ class Thresholds(_Record):
     review: float = Field(ge=0, le=1, description="score from which an image is no PASS")
     fail: float = Field(ge=0, le=1, description="score from which an image is a FAIL")
     score_window_px: int = Field(ge=1, description="side of the square a score is averaged over")
+
+    @model_validator(mode="after")
+    def _band_is_in_order(self) -> Self:
+        if self.review > self.fail:
+            raise ValueError(f"review = {self.review} is above fail = {self.fail}")
+        return self
 
 
 class ProductGate(_Record):

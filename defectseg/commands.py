@@ -71,7 +71,7 @@ def train(config: Config, *, resume: bool) -> None:
         state = train_network(config, monitor, resume=resume)
     out.print(
         f"Trained {state.epoch} epochs in {state.seconds / 60:.1f} min. Epoch {state.best_epoch} "
-        f"is kept: IoU {state.best_iou:.3f} over the defective validation images."
+        f"is kept: IoU {state.best_iou:.3f} on the validation images."
     )
     with counting("calibrating") as tick:
         figures = complete_bundle(config, tick)

@@ -18,15 +18,16 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from defectseg.atomic import write_atomically
-from defectseg.errors import ImageReadError
+from defectseg.errors import DataError, ImageReadError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 200_000_000
 MASK_THRESHOLD = 128
 
-# Beyond it Pillow warns, beyond twice that it refuses, before a decompression bomb is unpacked.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# Pillow's own limit would print a warning and name another figure; ours is checked in `_to_array`,
+# likewise before a decompression bomb is unpacked.
+Image.MAX_IMAGE_PIXELS = None
 
 _SUPPORTED = "an 8- or 16-bit gray or colour image (PNG, JPEG, BMP or TIFF)"
 
@@ -121,6 +122,8 @@ def _to_array(picture: Image.Image) -> npt.NDArray[np.uint8]:
         return np.array(picture.convert("L"))
     if picture.mode in {"I", "F"}:
         raise ImageReadError(f"pixels are 32-bit (mode {picture.mode}); expected {_SUPPORTED}")
+    if picture.mode == "P":
+        picture = picture.convert("RGBA")  # Pillow warns if RGB is made of a transparent palette
     return np.array(picture.convert("RGB"))
 
 
@@ -225,7 +228,12 @@ def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:
         bytes. What has an image's name but is no regular file, and a folder that may not be
         opened, are in the list with a `problem`.
     ignored : list of str
-        Relative paths of all other files.
+        Relative paths of all other files, and of links to folders.
+
+    Raises
+    ------
+    DataError
+        If the folder itself cannot be opened.
     """
     images: list[FoundFile] = []
     ignored: list[str] = []
@@ -233,9 +241,9 @@ def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:
         relative = path.relative_to(root).as_posix()
         if path.suffix.lower() in IMAGE_SUFFIXES:
             images.append(FoundFile(path, relative, _not_regular(path)))
-        elif path.is_file() and _has_image_content(path):
+        elif _has_image_content(path):
             images.append(FoundFile(path, relative))
-        elif not path.is_dir():
+        elif path.is_symlink() or not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise
             ignored.append(relative)
     return sorted(images, key=lambda found: found.relative), sorted(ignored)
 
@@ -243,6 +251,8 @@ def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:
 def _walk(root: Path, unreadable: list[FoundFile]) -> Iterator[Path]:
     def keep(error: OSError) -> None:
         path = Path(error.filename)
+        if path == root:
+            raise DataError(f"{root} cannot be opened: {error.strerror}.") from error
         relative = path.relative_to(root).as_posix()
         unreadable.append(
             FoundFile(path, relative, f"the folder cannot be opened: {error.strerror}")
@@ -264,6 +274,8 @@ def _not_regular(path: Path) -> str:
 
 
 def _has_image_content(path: Path) -> bool:
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises in a closed folder
+        return False  # opening a pipe would wait for ever
     try:
         with Image.open(path, formats=FORMATS):
             return True

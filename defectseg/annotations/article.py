@@ -29,7 +29,7 @@ def find(root: Path) -> list[Path]:
 def read(root: Path) -> LabelSet:
     """Read every product of the folder; what is wrong is in the result, not raised."""
     images: list[LabelledImage] = []
-    problems: list[Problem] = []
+    problems = _folders_without_labels(root)
     rows_without_image: list[tuple[str, Problem]] = []
     images_without_row: list[tuple[str, Problem]] = []
     for folder in find(root):
@@ -37,20 +37,20 @@ def read(root: Path) -> LabelSet:
         images += [LabelledImage(path, product) for path in _image_files(root / product)]
         labels = folder / "labels.txt"
         by_index = _files_by_index(folder, problems)
-        ellipses = _read_rows(labels, problems)
-        for index, found in ellipses.items():
-            if index in by_index:
-                images.append(LabelledImage(by_index[index], product, tuple(found)))
-            elif found:
-                problem = Problem(
-                    found[0].source,
-                    f"a row of index {index}, but no image {folder.name}/{index}.png",
-                    "an image for every row",
-                    "Add the image or remove the row.",
-                )
-                rows_without_image.append((product, problem))
+        rows = _read_rows(labels, problems)
+        for index, own in rows.items():
+            ellipses = tuple(ellipse for _, ellipse in own if ellipse)
+            if index not in by_index:
+                found = f"a row of index {index}, but no image {folder.name}/{index}.png"
+                fix = "Add the image or remove the row."
+                rows_without_image += [
+                    (product, Problem(source, found, "an image for every row", fix))
+                    for source, _ in own
+                ]
+            elif len(ellipses) == len(own):  # else a row is wrong, and the label not known
+                images.append(LabelledImage(by_index[index], product, ellipses))
         for index, path in by_index.items():
-            if labels.is_file() and index not in ellipses:
+            if labels.is_file() and index not in rows:
                 problem = Problem(
                     str(path),
                     f"no row of index {index} in {labels.name}",
@@ -61,6 +61,25 @@ def read(root: Path) -> LabelSet:
     return LabelSet(
         tuple(images), tuple(problems), tuple(rows_without_image), tuple(images_without_row)
     )
+
+
+def _folders_without_labels(root: Path) -> list[Problem]:
+    """Find folders of images that belong to no product, which would else be passed over."""
+    labelled = [folder.name for folder in find(root)]
+    products = [name.removesuffix("_def") for name in labelled]
+    return [
+        Problem(
+            str(folder),
+            f"images, but no folder {folder.name}_def beside it",
+            "ClassN_def with labels.txt for each ClassN",
+            "Add it (with an empty labels.txt if no image is defective), or move the folder out.",
+        )
+        for folder in sorted(path for path in root.iterdir() if path.is_dir())
+        # Other folders of a product, as ClassN_def_masks, hold no images to be inspected.
+        if folder.name not in products
+        and not folder.name.startswith(tuple(labelled))
+        and _image_files(folder)
+    ]
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -86,7 +105,10 @@ def _files_by_index(folder: Path, problems: list[Problem]) -> dict[int, Path]:
     return by_index
 
 
-def _read_rows(labels: Path, problems: list[Problem]) -> dict[int, list[Ellipse]]:
+def _read_rows(
+    labels: Path, problems: list[Problem]
+) -> dict[int, list[tuple[str, Ellipse | None]]]:
+    """Return the rows of each index: where it stands, and the ellipse or None if it is wrong."""
     if not labels.is_file():
         problem = Problem(
             str(labels.parent),
@@ -96,7 +118,7 @@ def _read_rows(labels: Path, problems: list[Problem]) -> dict[int, list[Ellipse]
         )
         problems.append(problem)
         return {}
-    rows: dict[int, list[Ellipse]] = {}
+    rows: dict[int, list[tuple[str, Ellipse | None]]] = {}
     text = labels.read_text(encoding="utf-8-sig", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         cells = line.split()
@@ -114,15 +136,15 @@ def _read_rows(labels: Path, problems: list[Problem]) -> dict[int, list[Ellipse]
             continue
         index = int(cells[0])
         ellipse = parse_ellipse(dict(zip(ELLIPSE_FIELDS, cells[1:], strict=True)), source)
+        earlier = rows.setdefault(index, [])
+        first = next((where for where, known in earlier if known == ellipse), None)
         if isinstance(ellipse, list):
             problems += ellipse
-            rows.setdefault(index, [])  # it has a row, if a bad one: not an image without
-            continue
-        earlier = rows.setdefault(index, [])
-        if ellipse in earlier:
-            found = f"the same ellipse of index {index} twice, also {earlier[0].source}"
+            earlier.append((source, None))
+        elif first:
+            found = f"the same ellipse of index {index} twice, also {first}"
             expected = "each defect once (several rows may name one image, with other ellipses)"
             problems.append(Problem(source, found, expected, "Remove one of the rows."))
-            continue
-        earlier.append(ellipse)
+        else:
+            earlier.append((source, ellipse))
     return rows

@@ -28,7 +28,7 @@ def read(root: Path) -> LabelSet:
     The authors' division is kept: ``Test`` stays the test split.
     """
     images: list[LabelledImage] = []
-    problems: list[Problem] = []
+    problems = _folders_without_labels(root)
     rows_without_image: list[tuple[str, Problem]] = []
     images_without_row: list[tuple[str, Problem]] = []
     for labels in find(root):
@@ -68,6 +68,18 @@ def read(root: Path) -> LabelSet:
     )
 
 
+def _folders_without_labels(root: Path) -> list[Problem]:
+    """Find folders Train and Test that have no table, and would else be passed over."""
+    fix = "Add it, or move the folder out."
+    return [
+        Problem(str(folder), "no Label/Labels.txt", f"one with a row an image: {_COLUMNS}", fix)
+        for folder in sorted(root.glob("*/*"))
+        if folder.name.lower() in {"train", "test"}
+        and folder.is_dir()
+        and not (folder / "Label" / "Labels.txt").is_file()
+    ]
+
+
 def _read_rows(labels: Path, problems: list[Problem]) -> Iterator[tuple[str, str, str]]:
     """Yield source, image name, and mask name (empty for a good image) of each sound row."""
     text = labels.read_text(encoding="utf-8-sig", errors="replace")
@@ -75,13 +87,19 @@ def _read_rows(labels: Path, problems: list[Problem]) -> Iterator[tuple[str, str
         cells = line.split()
         if not cells or (number == 1 and len(cells) == 1):
             continue
-        if len(cells) != 5 or cells[1] not in "01" or cells[3] != cells[1]:
+        if not _is_sound(cells):
             problem = Problem(
                 f"{labels}:{number}",
                 f"{line.strip()[:60]!r}",
-                f"five columns: {_COLUMNS}",
+                f"five columns that agree: {_COLUMNS}",
                 "Correct or remove the row.",
             )
             problems.append(problem)
             continue
         yield f"{labels}:{number}", cells[2], cells[4] if cells[1] == "1" else ""
+
+
+def _is_sound(cells: list[str]) -> bool:
+    if len(cells) != 5 or cells[1] not in {"0", "1"}:
+        return False
+    return cells[3] == cells[1] and (cells[4] == "0") == (cells[1] == "0")

@@ -9,6 +9,9 @@ from defectseg.errors import Problem
 
 ELLIPSE_FIELDS = ("semi_major", "semi_minor", "angle", "x", "y")
 
+# Far beyond any image, and safe from overflow when pixels are counted in integers.
+LARGEST_PX = 1_000_000
+
 
 @dataclass(frozen=True)
 class Ellipse:
@@ -104,11 +107,16 @@ def parse_ellipse(fields: Mapping[str, str], source: str) -> Ellipse | list[Prob
             number = float(text)
         except ValueError:
             number = math.nan
-        positive = name.startswith("semi")
-        if not math.isfinite(number) or (positive and number <= 0):
-            kind = "a number of pixels greater than 0" if positive else "a finite number"
-            problems.append(
-                Problem(source, f"{name} = {text!r}", kind, "Correct or remove the row.")
-            )
+        if name == "angle":
+            sound, expected = math.isfinite(number), "a finite number of radians"
+        elif name.startswith("semi"):
+            sound = 0 < number <= LARGEST_PX
+            expected = f"a number of pixels greater than 0, at most {LARGEST_PX:,}"
+        else:
+            sound = abs(number) <= LARGEST_PX
+            expected = f"a number of pixels, at most {LARGEST_PX:,}"
+        if not sound:  # what is no number became NaN, which fails each of the comparisons
+            fix = "Correct or remove the row."
+            problems.append(Problem(source, f"{name} = {text!r}", expected, fix))
         numbers[name] = number
     return problems or Ellipse(**numbers, source=source)

@@ -24,7 +24,12 @@ def detect_layout(root: Path) -> str:
         raise DataError(f"{root} is not a folder; expected one with images and their labels.")
     if not any(root.iterdir()):
         raise DataError(f"{root} is empty; expected images and their labels.")
-    found = {name: paths for name, reader in READERS.items() if (paths := reader.find(root))}
+    signs = {name: reader.find(root) for name, reader in READERS.items()}
+    # What lies in a folder that a layout claims is part of that layout, not a sign of another:
+    # in Class1_def/ the files 1.png and 1.jpg are one index twice, no image and mask.
+    claimed = {path for paths in signs.values() for path in paths if path.is_dir()}
+    own = {n: [p for p in paths if claimed.isdisjoint(p.parents)] for n, paths in signs.items()}
+    found = {name: paths for name, paths in own.items() if paths}
     if len(found) == 1:
         return next(iter(found))
     if not found:
@@ -43,6 +48,20 @@ def detect_layout(root: Path) -> str:
 
 
 def read_labels(root: Path, layout: str) -> LabelSet:
-    """Read the labels of a folder in one of the layouts of `READERS`."""
+    """Read the labels of a folder in one of the layouts of `READERS`.
+
+    Raises
+    ------
+    DataError
+        If there is no such layout, or the folder has nothing of it. What is wrong with single
+        rows and files is in the result.
+    """
+    if layout not in READERS:
+        known = ", ".join(["auto", *READERS])
+        raise DataError(f"There is no layout {layout!r}; expected one of {known}.")
+    if not root.is_dir() or not READERS[layout].find(root):
+        raise DataError(
+            f"{root} has nothing of the layout {layout!r}; expected {READERS[layout].DESCRIPTION}."
+        )
     labels: LabelSet = READERS[layout].read(root)
     return labels

@@ -29,7 +29,7 @@ def read(root: Path) -> LabelSet:
     a mask without image are unmatched.
     """
     product = root.resolve().name
-    pairs, alone = _pair(root)
+    pairs, alone, crowds = _pair(root)
     images = tuple(LabelledImage(image, product, mask=mask) for image, mask in pairs)
     rows_without_image = []
     images_without_row = []
@@ -46,11 +46,22 @@ def read(root: Path) -> LabelSet:
             f"Add the {what}, or remove the file.",
         )
         list_.append((product, problem))
-    return LabelSet(images, (), tuple(rows_without_image), tuple(images_without_row))
+    problems = tuple(
+        Problem(
+            str(group[0].path),
+            f"{len(group)} files of one stem: {', '.join(found.relative for found in group)}",
+            "one image and one mask",
+            "Rename or remove what does not belong together.",
+        )
+        for group in crowds
+    )
+    return LabelSet(images, problems, tuple(rows_without_image), tuple(images_without_row))
 
 
-def _pair(root: Path) -> tuple[list[tuple[Path, Path]], list[FoundFile]]:
-    """Return the (image, mask) pairs below a folder, and the files left alone."""
+def _pair(
+    root: Path,
+) -> tuple[list[tuple[Path, Path]], list[FoundFile], list[list[FoundFile]]]:
+    """Return the (image, mask) pairs below a folder, files left alone, and unclear groups."""
     groups: dict[tuple[Path, str], list[FoundFile]] = {}
     for found in find_images(root)[0]:
         folder = found.path.parent
@@ -59,14 +70,17 @@ def _pair(root: Path) -> tuple[list[tuple[Path, Path]], list[FoundFile]]:
         groups.setdefault((folder, found.path.stem), []).append(found)
     pairs: list[tuple[Path, Path]] = []
     alone: list[FoundFile] = []
+    crowds: list[list[FoundFile]] = []
     for group in groups.values():
         masks = [found.path for found in group if _is_mask_of(found, group)]
         images = [found.path for found in group if found.path not in masks]
         if len(masks) == 1 and len(images) == 1:
             pairs.append((images[0], masks[0]))
-        else:
+        elif len(group) == 1:
             alone += group
-    return pairs, alone
+        else:
+            crowds.append(group)
+    return pairs, alone, crowds
 
 
 def _is_mask_of(found: FoundFile, group: list[FoundFile]) -> bool:

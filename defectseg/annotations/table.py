@@ -43,19 +43,32 @@ def read(root: Path) -> LabelSet:
     found, _ = find_images(root)
     known = {image.relative: image.path for image in found}
     images: list[LabelledImage] = []
-    rows_without_image: list[tuple[str, Problem]] = []
-    for name, ellipses in rows.items():
-        if name not in known:
-            problem = Problem(
-                ellipses[0].source if ellipses else str(table),
+    rows_without_image = [
+        (
+            _product(name, root),
+            Problem(
+                source,
                 f"a row for {name!r}, but no such image below {root}",
                 "an image for every row, its path written from the table's folder",
                 "Add the image or remove the row.",
-            )
-            rows_without_image.append((_product(name, root), problem))
+            ),
+        )
+        for name, own in rows.items()
+        if name not in known
+        for source, _ in own
+    ]
+    wrong = {problem.where for problem in problems}
     for relative, path in known.items():
-        ellipses = rows.get(relative, [])
-        images.append(LabelledImage(path, _product(relative, root), tuple(ellipses)))
+        own = rows.get(relative, [])
+        if any(source in wrong for source, _ in own):
+            continue  # the label is not known
+        ellipses = tuple(ellipse for _, ellipse in own if ellipse)
+        if len(own) > 1 and len(ellipses) < len(own):
+            found = f"{relative} with several rows, one of them without numbers"
+            expected = "one row without numbers for a good image, or an ellipse in each row"
+            problems.append(Problem(own[-1][0], found, expected, "Remove the row that is wrong."))
+            continue
+        images.append(LabelledImage(path, _product(relative, root), ellipses))
     return LabelSet(tuple(images), tuple(problems), tuple(rows_without_image))
 
 
@@ -64,7 +77,10 @@ def _product(relative: str, root: Path) -> str:
     return relative.split("/")[0] if "/" in relative else root.resolve().name
 
 
-def _read_rows(table: Path, problems: list[Problem]) -> dict[str, list[Ellipse]]:
+def _read_rows(
+    table: Path, problems: list[Problem]
+) -> dict[str, list[tuple[str, Ellipse | None]]]:
+    """Return the rows of each image: where it stands, and the ellipse or None."""
     text = table.read_text(encoding="utf-8-sig", errors="replace")
     lines = text.splitlines()
     delimiter = max("\t;,", key=lambda mark: lines[0].count(mark)) if lines else ","
@@ -77,31 +93,36 @@ def _read_rows(table: Path, problems: list[Problem]) -> dict[str, list[Ellipse]]
         fix = "Rename the columns, or leave the header out."
         problems.append(Problem(f"{table}:1", found, ", ".join(_COLUMNS), fix))
         return {}
+    width = len(cells[0]) if order else len(_COLUMNS)
     order = order or list(range(len(_COLUMNS)))
-    rows: dict[str, list[Ellipse]] = {}
+    rows: dict[str, list[tuple[str, Ellipse | None]]] = {}
     for number, row in enumerate(cells[start:], start=start + 1):
         source = f"{table}:{number}"
         if not any(row):
             continue
-        if len(row) <= max(order):
+        # More than there should be is no better than fewer: decimal commas make 11 out of 6.
+        if len(row) <= max(order) or any(row[width:]):
             found = f"{len(row)} columns: {delimiter.join(row)[:60]!r}"
-            expected = f"at least {max(order) + 1}: " + ", ".join(_COLUMNS)
+            expected = f"{width}, among them " + ", ".join(_COLUMNS)
             problems.append(Problem(source, found, expected, "Correct or remove the row."))
             continue
         name, *numbers = (row[column] for column in order)
         name = name.replace("\\", "/").removeprefix("./")
-        ellipses = rows.setdefault(name, [])
+        earlier = rows.setdefault(name, [])
         if not any(numbers):
+            earlier.append((source, None))
             continue
         ellipse = parse_ellipse(dict(zip(ELLIPSE_FIELDS, numbers, strict=True)), source)
+        first = next((where for where, known in earlier if known == ellipse), None)
         if isinstance(ellipse, list):
             problems += ellipse
-        elif ellipse in ellipses:
-            found = f"the same ellipse of {name} twice"
+            earlier.append((source, None))
+        elif first:
+            found = f"the same ellipse of {name} twice, also {first}"
             expected = "each defect once (several rows may name one image, with other ellipses)"
             problems.append(Problem(source, found, expected, "Remove one of the rows."))
         else:
-            ellipses.append(ellipse)
+            earlier.append((source, ellipse))
     return rows
 
 

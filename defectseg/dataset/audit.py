@@ -13,7 +13,7 @@ MAX_TILES = 24
 
 
 def audit_sheet(samples: Sequence[Sample]) -> npt.NDArray[np.uint8]:
-    """Draw the outlines of up to `MAX_TILES` labels, evenly over the products.
+    """Draw the outlines of up to `MAX_TILES` labels, evenly over the products, at least one each.
 
     Wrong axis order, angle or origin shows at once: the outline lies beside the defect.
 

@@ -1,5 +1,6 @@
 """The manifest: one row an image, with its mask, its split and its hash."""
 
+import csv
 import hashlib
 import io
 import os
@@ -7,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from defectseg.errors import DataError, Problem
 
@@ -62,12 +62,16 @@ def write_manifest(samples: Iterable[Sample], folder: Path) -> str:
         for sample in samples
     ]
     buffer = io.StringIO()
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(buffer, index=False, lineterminator="\n")
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return buffer.getvalue()
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+    # Links to folders are followed first: "link/.." is not the folder that holds the link.
+    real = path.parent.resolve() / path.name
+    return Path(os.path.relpath(real, folder.resolve())).as_posix()
 
 
 def read_manifest(folder: Path) -> list[Sample]:
@@ -85,8 +89,9 @@ def read_manifest(folder: Path) -> list[Sample]:
             f"{folder} holds no {FILE_NAME}. Make it: defectseg prepare --input LABELS "
             f"--output {folder}"
         )
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = [name for name in COLUMNS if name not in table.columns]
+    text = path.read_text(encoding="utf-8", errors="replace")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(
             f"{path} lacks the columns {', '.join(missing)}; expected {', '.join(COLUMNS)}. "
@@ -94,8 +99,7 @@ def read_manifest(folder: Path) -> list[Sample]:
         )
     problems: list[Problem] = []
     samples = [
-        _parse_row(row, folder, f"{path}:{number}", problems)
-        for number, row in enumerate(table.to_dict("records"), start=2)
+        _parse_row(row, folder, f"{path}:{reader.line_num}", problems) for row in reader
     ]
     if problems:
         raise DataError(f"{path} cannot be used.", problems)
@@ -105,15 +109,23 @@ def read_manifest(folder: Path) -> list[Sample]:
 
 
 def _parse_row(
-    row: dict[str, str], folder: Path, source: str, problems: list[Problem]
+    row: dict[str | Any, str | Any], folder: Path, source: str, problems: list[Problem]
 ) -> Sample | None:
     fix = "Prepare the data again."
     before = len(problems)
+    if None in row or None in row.values():  # as DictReader marks what is too long or too short
+        found = f"too {'many' if None in row else 'few'} columns"
+        problems.append(Problem(source, found, "as many as in the first line", fix))
+        return None
+    for name in ("image", "product", "sha256"):
+        if not row[name]:
+            problems.append(Problem(source, f"{name} empty", "a value", fix))
     if row["split"] not in SPLITS:
         problems.append(Problem(source, f"split = {row['split']!r}", ", ".join(SPLITS), fix))
     for name in ("width", "height"):
-        if not row[name].isdecimal():
-            problems.append(Problem(source, f"{name} = {row[name]!r}", "a whole number", fix))
+        if not row[name].isdecimal() or int(row[name]) == 0:
+            expected = "a whole number greater than 0"
+            problems.append(Problem(source, f"{name} = {row[name]!r}", expected, fix))
     if row["defective"] not in {"0", "1"}:
         problems.append(Problem(source, f"defective = {row['defective']!r}", "0 or 1", fix))
     elif (row["defective"] == "1") != bool(row["mask"]):

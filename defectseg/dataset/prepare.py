@@ -18,8 +18,10 @@ from defectseg.dataset import manifest
 from defectseg.dataset.audit import audit_sheet
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.masks import crosses_border, rasterise_ellipses
-from defectseg.errors import DataError, ImageReadError, Problem
+from defectseg.errors import ConfigError, DataError, ImageReadError, Problem
 from defectseg.image_io import decode_image, read_bytes, read_mask, write_mask, write_picture
+
+AUDIT, MASKS = "audit.png", "masks"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def prepare(
     layout : str
         A layout's name, or ``"auto"``.
     val, test : float
-        Shares of the images, in [0, 1).
+        Shares of the images, at least 0, together less than 1.
     leave_out_unmatched : bool
         Leave out rows without image and images without row, instead of raising.
     on_image : callable
@@ -84,19 +86,27 @@ def prepare(
 
     Raises
     ------
+    ConfigError
+        If nothing is left for training.
     DataError
-        With every problem of every file.
+        With every problem of every file; or if the output is in the way.
     """
-    _check_output(output)
+    if min(val, test) < 0 or val + test >= 1:
+        raise ConfigError(
+            f"The shares val={val:g} and test={test:g} leave nothing to train on; "
+            "expected both at least 0 and together less than 1."
+        )
+    _check_output(source, output)
     if layout == "auto":
         layout = detect_layout(source)
     labels = read_labels(source, layout)
     problems = list(labels.problems)
     if not leave_out_unmatched:
         problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
+    labels_are_known = not problems
     checked = _check_all(labels.images, problems, on_image)
     problems += _contradictions(checked)
-    problems += _missing_kinds(checked, source)
+    problems += _missing_kinds(checked, source, labels_are_known)
     if problems:
         raise DataError(
             f"{source} cannot be prepared: {len(problems)} problem(s). Nothing was written.",
@@ -109,23 +119,33 @@ def prepare(
         val=val,
         test=test,
     )
-    # The stage lies beside the output, so paths relative to it hold after it is renamed.
-    with staged_folder(output) as stage:
+    # The stage lies beside the output, so paths relative to it hold after it is renamed. Where
+    # the output is a link, what it points to is replaced, not the link.
+    with staged_folder(output.resolve()) as stage:
         samples = _write_masks(checked, splits, stage)
-        write_picture(stage / "audit.png", audit_sheet(samples))
+        write_picture(stage / AUDIT, audit_sheet(samples))
         text = manifest.write_manifest(samples, stage)
         write_atomically(stage / manifest.FILE_NAME, text)
     return layout, _summarise(checked, splits, labels)
 
 
-def _check_output(output: Path) -> None:
-    if output.exists() and not (output / manifest.FILE_NAME).is_file():
-        occupied = not output.is_dir() or any(output.iterdir())
-        if occupied:
-            raise DataError(
-                f"{output} exists and was not made by `defectseg prepare`; it is left as it is. "
-                "Name another output folder."
-            )
+def _check_output(source: Path, output: Path) -> None:
+    """Make sure that replacing the output costs nothing but an earlier output."""
+    places = source.resolve(), output.resolve()
+    if places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0]):
+        raise DataError(
+            f"The output {output} and the labels in {source} lie one in the other: masks would be "
+            "taken for images, or images be replaced. Name an output folder beside the labels."
+        )
+    if not output.exists():
+        return
+    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
+    if names and (manifest.FILE_NAME not in names or names - {manifest.FILE_NAME, AUDIT, MASKS}):
+        others = ", ".join(sorted(names - {manifest.FILE_NAME, AUDIT, MASKS})[:3])
+        raise DataError(
+            f"{output} holds what `defectseg prepare` did not make ({others}); it is left as it "
+            "is. Name another output folder."
+        )
 
 
 def _check_all(
@@ -148,13 +168,13 @@ def _check(label: LabelledImage) -> _Checked | list[Problem]:
         data = read_bytes(label.image)
         image = decode_image(data)
     except ImageReadError as error:
-        fix = "Replace or remove the image and its label."
-        return [Problem(str(label.image), str(error), "an image", fix)]
+        fix = "Replace the image, or remove it and its label."
+        return [_unreadable(label.image, error, fix)]
     height, width = image.shape[:2]
     try:
         mask = _make_mask(label, (height, width))
     except ImageReadError as error:
-        return [Problem(str(label.mask), str(error), "a mask", "Replace the mask.")]
+        return [_unreadable(label.mask, error, "Replace the mask.")]
     if mask.shape != (height, width):
         found = f"a mask of {mask.shape[1]}×{mask.shape[0]} pixels"
         expected = f"{width}×{height}, as its image {label.image.name}"
@@ -162,8 +182,9 @@ def _check(label: LabelledImage) -> _Checked | list[Problem]:
     outside = [
         Problem(
             ellipse.source,
-            f"an ellipse wholly outside its image of {width}×{height} pixels "
-            f"(centre {ellipse.x:g}, {ellipse.y:g})",
+            "an ellipse that covers no pixel: it is outside its image of "
+            f"{width}×{height} pixels, or too small (centre {ellipse.x:g}, {ellipse.y:g}, "
+            f"semi-axes {ellipse.semi_major:g}, {ellipse.semi_minor:g})",
             "at least one pixel inside",
             "Correct or remove the row.",
         )
@@ -175,6 +196,13 @@ def _check(label: LabelledImage) -> _Checked | list[Problem]:
     pixels = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
     file_hash = hashlib.sha256(data).hexdigest()
     return _Checked(label, bool(mask.any()), (height, width), file_hash, pixels)
+
+
+def _unreadable(path: Path | None, error: ImageReadError, fix: str) -> Problem:
+    # The error knows best what was expected, and ends with it.
+    found, _, expected = str(error).partition("; expected ")
+    expected = expected or "an image file that can be read"
+    return Problem(str(path), f"an unreadable file: {found}", expected, fix)
 
 
 def _make_mask(label: LabelledImage, shape_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -196,7 +224,9 @@ def _contradictions(checked: Sequence[_Checked]) -> list[Problem]:
     return problems
 
 
-def _missing_kinds(checked: Sequence[_Checked], source: Path) -> list[Problem]:
+def _missing_kinds(
+    checked: Sequence[_Checked], source: Path, labels_are_known: bool
+) -> list[Problem]:
     count = Counter((image.label.product, image.defective) for image in checked)
     problems = [
         Problem(
@@ -208,7 +238,8 @@ def _missing_kinds(checked: Sequence[_Checked], source: Path) -> list[Problem]:
         for product in sorted({product for product, _ in count})
         if not count[product, False]
     ]
-    if not any(defective for _, defective in count):
+    # With labels that could not be read, none being defective says nothing.
+    if labels_are_known and not any(defective for _, defective in count):
         fix = "Add defective images with their labels."
         problems.append(Problem(str(source), "no defective images at all", "some", fix))
     return problems
@@ -221,9 +252,11 @@ def _write_masks(checked: Sequence[_Checked], splits: Sequence[str], folder: Pat
         label = image.label
         mask_path = None
         if image.defective:
-            mask_path = folder / "masks" / label.product / f"{label.image.stem}.png"
-            if mask_path in used:  # two folders of one product hold files of one name
-                mask_path = mask_path.with_stem(f"{mask_path.stem}-{image.sha256[:8]}")
+            mask_path = folder / MASKS / label.product / f"{label.image.stem}.png"
+            number = 1
+            while mask_path in used:  # folders of one product hold files of one name
+                number += 1
+                mask_path = mask_path.with_stem(f"{label.image.stem}-{number}")
             used.add(mask_path)
             write_mask(mask_path, _make_mask(label, image.shape_hw))
         height, width = image.shape_hw
@@ -245,7 +278,9 @@ def _summarise(
     checked: Sequence[_Checked], splits: Sequence[str], labels: LabelSet
 ) -> list[ProductSummary]:
     summary = []
-    for product in sorted({image.label.product for image in checked}):
+    unmatched = (*labels.rows_without_image, *labels.images_without_row)
+    products = {image.label.product for image in checked} | {product for product, _ in unmatched}
+    for product in sorted(products):
         own = [image for image in checked if image.label.product == product]
         pairs = zip(checked, splits, strict=True)
         split = Counter(name for image, name in pairs if image.label.product == product)

@@ -102,7 +102,8 @@ def predict_folder(
     seconds = time.monotonic() - started
     run = _describe_run(bundle, predictor, source, outcomes, ignored, seconds)
     write_report(output / REPORT, rows, writer.overlay_path, bundle=bundle.folder.name)
-    write_atomically(output / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(run, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(output / RUN, text.encode("utf-8", "backslashreplace"))
     return FolderResult(output, outcomes, tuple(ignored), seconds)
 
 
@@ -118,16 +119,16 @@ def _predict_file(
         sha256 = hashlib.sha256(data).hexdigest()
         image = decode_image(data)
         inspection = predictor.inspect(image, product)
-    except Exception as error:  # an engine may raise anything; one image never stops a folder
+        elapsed_ms = 1000 * (time.monotonic() - started)
+        row = make_row(file.relative, inspection, image.shape[:2], sha256, elapsed_ms)
+        writer.write_inspection(row, image, inspection)
+    except Exception as error:
+        # An engine may raise anything, a name may be too long to write to; one image never stops
+        # a folder.
         message = str(error) if isinstance(error, DefectsegError) else repr(error)
         elapsed_ms = 1000 * (time.monotonic() - started)
         row = make_error_row(file.relative, " ".join(message.split()), elapsed_ms, sha256)
         writer.write_row(row)
-        return row
-    elapsed_ms = 1000 * (time.monotonic() - started)
-    height, width = image.shape[:2]
-    row = make_row(file.relative, inspection, (height, width), sha256, elapsed_ms)
-    writer.write_inspection(row, image, inspection)
     return row
 
 

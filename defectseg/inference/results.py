@@ -16,7 +16,7 @@ from defectseg.image_io import write_mask, write_picture
 from defectseg.inference.predictor import Inspection
 from defectseg.inference.regions import Region
 from defectseg.inference.verdict import Outcome
-from defectseg.pictures import RED, draw_outline
+from defectseg.pictures import RED, draw_outline, shrink
 
 PREDICTIONS = "predictions.csv"
 DEFECTS = "defects.csv"
@@ -54,6 +54,9 @@ DEFECT_COLUMNS = (
     "score",
 )
 
+# What the JPEG library takes; a scan of a web can be longer.
+_LONGEST_JPEG_PX = 65_500
+
 Row = dict[str, Any]
 
 
@@ -75,20 +78,20 @@ def check_output(output: Path, source: Path) -> None:
         )
 
 
-def name_pictures(images: Iterable[str]) -> dict[str, PurePosixPath]:
+def name_pictures(images: Iterable[str]) -> dict[str, str]:
     """Return the path, without suffix, of each image's mask and overlay.
 
     It is the image's own without its suffix; where two images differ by that alone, as ``a.png``
     and ``a.bmp``, or would meet otherwise, the suffix is kept: ``a.png`` and ``a.bmp``.
     """
-    paths = [PurePosixPath(image) for image in images]
-    count = Counter(path.with_suffix("") for path in paths)
-    # A kept suffix could meet another image's short name, as a.png of a.png with that of a.png.png.
-    whole = {path for path in paths if count[path.with_suffix("")] > 1}
-    return {
-        str(path): path if path in whole or path.with_suffix("") in whole else path.with_suffix("")
-        for path in paths
-    }
+    names = {image: image.removesuffix(PurePosixPath(image).suffix) for image in images}
+    while True:
+        # Repeated, for a kept suffix can meet another's short name: a.png with that of a.png.png.
+        count = Counter(names.values())
+        clashing = [image for image, name in names.items() if count[name] > 1]
+        if not clashing:
+            return names
+        names |= {image: image for image in clashing}
 
 
 def make_row(
@@ -136,19 +139,22 @@ class ResultsWriter:
     ----------
     output : Path
         Checked by `check_output`; made if need be.
-    names : mapping of str to PurePosixPath
+    names : mapping of str to str
         Of `name_pictures`.
     """
 
-    def __init__(self, output: Path, names: Mapping[str, PurePosixPath]) -> None:
+    def __init__(self, output: Path, names: Mapping[str, str]) -> None:
         self.output = output
         self._names = names
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
-        self.output.mkdir(parents=True, exist_ok=True)
-        self._predictions = self._open(PREDICTIONS, PREDICTION_COLUMNS)
-        self._defects = self._open(DEFECTS, DEFECT_COLUMNS)
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            self._predictions = self._open(PREDICTIONS, PREDICTION_COLUMNS)
+            self._defects = self._open(DEFECTS, DEFECT_COLUMNS)
+        except OSError as error:
+            raise DataError(f"{self.output} cannot be written to: {error.strerror}.") from error
         return self
 
     def __exit__(
@@ -172,7 +178,8 @@ class ResultsWriter:
         """Write mask and overlay of an image, then its rows in both tables."""
         name = row["image"]
         write_mask(self.mask_path(name), inspection.mask)
-        write_picture(self.overlay_path(name), draw_outline(image, inspection.mask, RED))
+        overlay = shrink(draw_outline(image, inspection.mask, RED), _LONGEST_JPEG_PX)
+        write_picture(self.overlay_path(name), overlay)
         for number, region in enumerate(inspection.regions, start=1):
             self._defects.writerow(_defect_row(name, number, region))
         self.write_row(row)
@@ -186,8 +193,7 @@ class ResultsWriter:
         return self._picture("overlays", image, ".jpg")
 
     def _picture(self, folder: str, image: str, suffix: str) -> Path:
-        name = self._names[image]
-        return self.output / folder / name.with_name(name.name + suffix)
+        return self.output / folder / f"{self._names[image]}{suffix}"
 
     def _open(self, name: str, columns: tuple[str, ...]) -> csv.DictWriter[str]:
         path = self.output / f"{name}.part"

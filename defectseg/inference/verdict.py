@@ -1,5 +1,6 @@
 """The verdict on an image: a pure function of its score, its quality and the limits."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,7 +41,7 @@ def decide(score: float, quality: ImageQuality, thresholds: Thresholds) -> Verdi
     Verdict
         RETAKE if the image is not trusted, whatever its score: the part was not inspected.
         Otherwise FAIL from ``thresholds.fail`` on, REVIEW from ``thresholds.review`` on, PASS
-        below. A score that is no number is never a PASS.
+        below. A score that is no number is for REVIEW, never a PASS.
     """
     if not quality.trusted:
         reason = (
@@ -52,6 +53,8 @@ def decide(score: float, quality: ImageQuality, thresholds: Thresholds) -> Verdi
         return Verdict(Outcome.FAIL, (reason,))
     if score < thresholds.review:
         return Verdict(Outcome.PASS, ())
+    if math.isnan(score):
+        return Verdict(Outcome.REVIEW, ("defect score is not a number: the network failed",))
     reason = (
         f"defect score {score:.3f} is between {thresholds.review:.3f} and {thresholds.fail:.3f}"
     )

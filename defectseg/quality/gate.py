@@ -28,8 +28,6 @@ class ImageQuality:
         Share of good training images, this one counted in, that are no sharper; in (0, 1].
     noise_sigma, mean_luma : float
         In gray levels.
-    trusted : bool
-        Whether the image is at or above the limit.
     """
 
     sharpness: float
@@ -37,7 +35,11 @@ class ImageQuality:
     gate_p_value: float
     noise_sigma: float
     mean_luma: float
-    trusted: bool
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the image is at or above the limit; a sharpness that is no number is not."""
+        return self.sharpness >= self.sharpness_limit
 
 
 def calibrate_gate(sharpness: Mapping[str, Sequence[float]], percentile: float) -> Gate:
@@ -74,5 +76,4 @@ def measure_quality(image: npt.NDArray[np.uint8], gate: ProductGate) -> ImageQua
         gate_p_value=(1 + no_sharper) / (1 + len(gate.sharpness)),
         noise_sigma=noise_sigma(gray),
         mean_luma=mean_luma(gray),
-        trusted=sharpness >= gate.limit,
     )

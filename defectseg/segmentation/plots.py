@@ -16,8 +16,8 @@ from defectseg.pictures import GREEN, RED, contact_sheet, draw_outline
 _MAX_TILES = 12
 
 
-def plot_curves(history: pd.DataFrame, path: Path) -> None:
-    """Plot loss and IoU against the epoch into a PNG."""
+def plot_curves(history: pd.DataFrame, best_epoch: int, path: Path) -> None:
+    """Plot loss and IoU against the epoch into a PNG, the epoch that is kept marked."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     loss, iou = figure.subplots(1, 2)
     loss.plot(history["epoch"], history["loss"], label="training")
@@ -25,9 +25,8 @@ def plot_curves(history: pd.DataFrame, path: Path) -> None:
     loss.set(xlabel="epoch", ylabel="loss", title="Loss")
     iou.plot(history["epoch"], history["defective_iou"], label="training, augmented")
     iou.plot(history["epoch"], history["val_defective_iou"], label="validation")
-    best = history["val_defective_iou"].idxmax()
-    place = history["epoch"][best], history["val_defective_iou"][best]
-    iou.plot(*place, "o", color="C1", label=f"kept: {place[1]:.3f}")
+    iou.plot(history["epoch"], history["val_iou"], ":", label="validation, all pixels together")
+    iou.axvline(best_epoch, color="0.6", lw=1, label=f"kept: epoch {best_epoch}")
     iou.set(xlabel="epoch", ylabel="IoU", ylim=(0, 1), title="IoU over defective images, mean")
     for axes in (loss, iou):
         axes.grid(alpha=0.3)

@@ -2,7 +2,7 @@
 
 Each epoch draws its images anew, trains on them, measures the validation images, and leaves a
 checkpoint. The weights with the highest IoU over the defective validation images become the
-bundle's network.
+bundle's network, false alarms on the good ones counted (see `selection_iou`).
 """
 
 import csv
@@ -20,7 +20,7 @@ import pandas as pd
 import tensorflow as tf
 
 from defectseg.atomic import write_atomically
-from defectseg.bundle import CONFIG, HISTORY, MODEL
+from defectseg.bundle import CONFIG, HISTORY, MODEL, PLOTS
 from defectseg.config import Config, TrainSettings, dump_config, load_config
 from defectseg.dataset import balance, manifest
 from defectseg.dataset.manifest import Sample
@@ -105,8 +105,9 @@ def train(
 
     best = checkpoint.load_best(config.run, state)
     _save_network(best, config.run / MODEL)
-    plot_curves(pd.read_csv(config.run / HISTORY), config.run / "plots" / "curves.png")
-    plot_validation(best, val_samples, config.model, config.run / "plots" / "validation.png")
+    plots = config.run / PLOTS
+    plot_curves(pd.read_csv(config.run / HISTORY), state.best_epoch, plots / "curves.png")
+    plot_validation(best, val_samples, config.model, plots / "validation.png")
     return state
 
 
@@ -156,8 +157,8 @@ def _run_epochs(
         row: Row = {"epoch": epoch}
         row |= {name: values[0] for name, values in trained.items()}
         row |= {f"val_{name}": value for name, value in measured.items()}
-        row |= {"learning_rate": float(model.optimizer.learning_rate)}
-        iou = row["val_defective_iou"]
+        row |= {"learning_rate": pace.rate}
+        iou = selection_iou(row)
         if not math.isfinite(row["loss"]):
             raise ConfigError(
                 f"The loss became {row['loss']} in epoch {epoch}. Lower train.learning_rate "
@@ -180,6 +181,16 @@ def _run_epochs(
         _log(writer, row)
         monitor.epoch(row, better)
     return state
+
+
+def selection_iou(row: Row) -> float:
+    """Return the IoU by which the best epoch is chosen, from its row of ``history.csv``.
+
+    It is the mean IoU over the defective validation images or, if that is lower, the IoU of all
+    validation pixels together. Early in a training there are epochs that find each defect and
+    flood good images as well: the first number alone would choose them.
+    """
+    return min(row["val_defective_iou"], row["val_iou"])
 
 
 def learning_rate_at(progress: float, peak: float) -> float:
@@ -208,6 +219,7 @@ class _Pace(keras.callbacks.Callback):
         self.steps = steps
         self.monitor = monitor
         self.started = time.monotonic()
+        self.rate = 0.0
 
     def _progress(self, step: int) -> float:
         by_epochs = (self.state.epoch + step / self.steps) / self.settings.epochs
@@ -217,8 +229,8 @@ class _Pace(keras.callbacks.Callback):
         return max(by_epochs, seconds / (60 * self.settings.max_minutes))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        rate = learning_rate_at(self._progress(batch), self.settings.learning_rate)
-        self.model.optimizer.learning_rate = rate
+        self.rate = learning_rate_at(self._progress(batch), self.settings.learning_rate)
+        self.model.optimizer.learning_rate = self.rate
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         progress = min(1.0, self._progress(batch + 1))

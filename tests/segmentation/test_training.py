@@ -1,17 +1,191 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from defectseg.bundle import load_bundle
+from defectseg.config import dump_config
+from defectseg.errors import ConfigError, DataError
+from defectseg.segmentation.training import learning_rate_at, selection_iou, train
+from tests.conftest import make_config
+
+
+class Silent:
+    """A monitor that says nothing."""
+
+    def step(self, progress: float, epoch: int, loss: float) -> None:
+        assert 0 <= progress <= 1
+
+    def epoch(self, row: dict[str, float], best: bool) -> None:
+        pass
+
+
+def history(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "history.csv").drop(columns="seconds")
 
 
 def test_training_leaves_a_whole_bundle(bundle_folder: Path) -> None:
     bundle = load_bundle(bundle_folder)
-    history = pd.read_csv(bundle_folder / "history.csv")
-    assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6]
-    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    rows = history(bundle_folder)
+    assert list(rows["epoch"]) == [1, 2, 3, 4, 5, 6]
+    assert rows["loss"].iloc[-1] < rows["loss"].iloc[0]
     assert set(bundle.calibration.gate.products) == {"Class1", "Class5"}
+    assert {path.name for path in (bundle_folder / "plots").iterdir()} == {
+        "curves.png",
+        "validation.png",
+    }
+    assert list((bundle_folder / "tensorboard").iterdir())
     figures = json.loads((bundle_folder / "metrics.json").read_text())
     # 8 images of each kind a product, a quarter each for val and test: 2 products × 2.
     assert figures["test"]["good_images"] == figures["test"]["defective_images"] == 4
+    assert "good_per_defective: 1.0" in (bundle_folder / "config.yaml").read_text()
+
+
+def test_the_best_epoch_is_kept(bundle_folder: Path) -> None:
+    rows = history(bundle_folder)
+    state = json.loads((bundle_folder / "checkpoints" / "state.json").read_text())
+    both = rows[["val_defective_iou", "val_iou"]].min(axis="columns")
+    assert state["best_epoch"] == 1 + int(np.argmax(both))
+
+
+def test_an_epoch_that_floods_good_images_is_not_chosen() -> None:
+    flood = {"val_defective_iou": 0.83, "val_iou": 0.23}
+    sound = {"val_defective_iou": 0.74, "val_iou": 0.71}
+    assert selection_iou(flood) < selection_iou(sound) == 0.71
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_is_the_same_as_undisturbed(prepared: Path, tmp_path: Path) -> None:
+    settings = {"epochs": 3, "passes_per_epoch": 1}
+    whole = make_config(prepared, tmp_path / "whole", **settings)
+    train(whole, Silent())
+
+    killed = make_config(prepared, tmp_path / "killed", **settings)
+    (tmp_path / "killed.yaml").write_text(dump_config(killed))
+    process = subprocess.Popen(
+        [sys.executable, "train.py", "--config", str(tmp_path / "killed.yaml")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    state = tmp_path / "killed" / "checkpoints" / "state.json"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        assert process.poll() is None, "the training ended before its first checkpoint"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    assert train(killed, Silent(), resume=True).epoch == 3
+    pd.testing.assert_frame_equal(history(whole.run), history(killed.run), rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_devices_train_together(prepared: Path, tmp_path: Path) -> None:
+    config = make_config(prepared, tmp_path / "run", epochs=2)
+    (tmp_path / "two.yaml").write_text(dump_config(config))
+    # Logical devices can be made only before TensorFlow starts: a process of its own.
+    script = f"""
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from pathlib import Path
+from defectseg.config import load_config
+from defectseg.segmentation.training import train
+from tests.segmentation.test_training import Silent
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+train(load_config(Path({str(tmp_path / "two.yaml")!r})), Silent(), strategy=strategy)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = history(config.run)
+    assert len(rows) == 2
+    assert np.isfinite(rows["loss"]).all()
+    assert (config.run / "model.keras").is_file()
+
+
+def test_a_run_is_not_overwritten(bundle_folder: Path, prepared: Path) -> None:
+    before = (bundle_folder / "model.keras").stat().st_mtime_ns
+    with pytest.raises(ConfigError, match=r"holds something already.*--resume"):
+        train(make_config(prepared, bundle_folder), Silent())
+    assert (bundle_folder / "model.keras").stat().st_mtime_ns == before
+
+
+def test_resuming_with_other_settings_is_refused(bundle_folder: Path, prepared: Path) -> None:
+    changed = make_config(prepared, bundle_folder, epochs=6, passes_per_epoch=4, learning_rate=0.5)
+    with pytest.raises(ConfigError, match=r"train\.learning_rate was 0\.001, now 0\.5"):
+        train(changed, Silent(), resume=True)
+
+
+def other_data(prepared: Path, folder: Path, keep: "pd.Series[bool]") -> Path:
+    table = pd.read_csv(prepared / "manifest.csv", keep_default_na=False)
+    for name in ("image", "mask"):
+        table[name] = [str(prepared / path) if path else "" for path in table[name]]
+    folder.mkdir()
+    table[keep].to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
+def test_resuming_on_other_data_is_refused(
+    bundle_folder: Path, prepared: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(prepared / "manifest.csv")
+    data = other_data(prepared, tmp_path / "data", table["split"] != "test")
+    config = make_config(data, bundle_folder, epochs=6, passes_per_epoch=4)
+    with pytest.raises(DataError, match="not the data"):
+        train(config, Silent(), resume=True)
+
+
+@pytest.mark.parametrize(("split", "defective"), [("train", 1), ("train", 0), ("val", 1)])
+def test_a_split_without_one_kind_is_refused(
+    split: str, defective: int, prepared: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(prepared / "manifest.csv")
+    gone = (table["split"] == split) & (table["defective"] == defective)
+    data = other_data(prepared, tmp_path / "data", ~gone)
+    kind = "defective" if defective else "good"
+    with pytest.raises(DataError, match=f"no {kind} image in its {split} split"):
+        train(make_config(data, tmp_path / "run"), Silent())
+    assert not (tmp_path / "run").exists()
+
+
+def test_whole_images_of_several_sizes_are_refused(prepared: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(prepared / "manifest.csv")
+    data = other_data(prepared, tmp_path / "data", table["width"] > 0)
+    rows = pd.read_csv(data / "manifest.csv", keep_default_na=False)
+    rows.loc[rows["split"] == "train", "width"] = range(100, 100 + sum(rows["split"] == "train"))
+    rows.to_csv(data / "manifest.csv", index=False)
+    with pytest.raises(ConfigError, match=r"Set train\.crop_px to a multiple of 64"):
+        train(make_config(data, tmp_path / "run"), Silent())
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    rates = [learning_rate_at(share, 1.0) for share in (0.0, 0.015, 0.03, 0.5, 1.0)]
+    # Half of the warm-up of 0.03; its end, 0.5·(1 + cos 0.03π) = 0.9978; half-way 0.5; nothing.
+    assert rates == pytest.approx([0.05, 0.5, 0.9978, 0.5, 0.0], abs=1e-4)
+
+
+def test_a_stop_on_the_clock_comes_before_the_limit(prepared: Path, tmp_path: Path) -> None:
+    config = make_config(prepared, tmp_path / "run", epochs=500, max_minutes=0.2)
+    state = train(config, Silent())
+    assert 1 <= state.epoch < 500
+    # An epoch that would end late is not begun; the first, which compiles, is the slowest.
+    assert state.seconds < 12 * 1.5
+
+
+def test_mixed_precision_trains(prepared: Path, tmp_path: Path) -> None:
+    import keras
+
+    config = make_config(prepared, tmp_path / "run", epochs=1, mixed_precision=True)
+    try:
+        assert train(config, Silent()).epoch == 1
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert np.isfinite(history(config.run)["loss"]).all()

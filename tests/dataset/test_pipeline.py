@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defectseg.config import AugmentSettings
+from defectseg.dataset.manifest import Sample
+from defectseg.dataset.pipeline import (
+    PairCache,
+    crop_pair,
+    training_batches,
+    validation_batches,
+)
+from defectseg.image_io import write_gray, write_mask
+
+STILL = AugmentSettings(flip=False, quarter_turns=False)
+
+
+def make_samples(folder: Path, sizes_hw: list[tuple[int, int]]) -> list[Sample]:
+    """Images of gray level 10 × their number; every second one has a defect of level 255."""
+    samples = []
+    for number, (height, width) in enumerate(sizes_hw):
+        image = np.full((height, width), 10 * number, np.uint8)
+        mask_path = None
+        if number % 2:
+            mask = np.zeros((height, width), np.uint8)
+            mask[3:9, 4:12] = 1
+            image[mask == 1] = 255
+            mask_path = folder / f"mask-{number}.png"
+            write_mask(mask_path, mask)
+        path = folder / f"{number}.png"
+        write_gray(path, image)
+        sample = Sample(path, mask_path, "p", bool(number % 2), "train", width, height, str(number))
+        samples.append(sample)
+    return samples
+
+
+def test_batches_hold_the_samples_asked_for(tmp_path: Path) -> None:
+    cache = PairCache(make_samples(tmp_path, [(32, 32)] * 4), 1, megabytes=1)
+    batches = np.array([[3, 0], [1, 2]])
+    got = list(
+        training_batches(cache, batches, multiple=32, crop_px=None, augment=STILL, seed=(0, 1))
+    )
+    assert [images.shape for images, _ in got] == [(2, 32, 32, 1)] * 2
+    # The corner pixel tells the image: 10 × its number.
+    corners = [images[:, -1, -1, 0].numpy().tolist() for images, _ in got]
+    assert corners == [[30, 0], [10, 20]]
+    for images, masks in got:
+        np.testing.assert_array_equal(images.numpy() == 255, masks.numpy() == 1)
+
+
+def test_same_seed_same_batches_other_epoch_other_batches(tmp_path: Path) -> None:
+    cache = PairCache(make_samples(tmp_path, [(64, 64)] * 4), 1, megabytes=1)
+    batches = np.array([[1, 3, 1, 3]])
+
+    def draw(epoch: int) -> np.ndarray:
+        dataset = training_batches(
+            cache, batches, multiple=32, crop_px=32, augment=AugmentSettings(), seed=(5, epoch)
+        )
+        return next(iter(dataset))[0].numpy()
+
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert not np.array_equal(draw(1), draw(2))
+
+
+def test_images_of_many_sizes_are_cropped_to_one(tmp_path: Path) -> None:
+    sizes = [(40, 90), (64, 20), (100, 33), (5, 300)]
+    cache = PairCache(make_samples(tmp_path, sizes[:3]), 3, megabytes=0)
+    dataset = training_batches(
+        cache,
+        np.array([[0, 1, 2]]),
+        multiple=32,
+        crop_px=32,
+        augment=AugmentSettings(),
+        seed=(0, 0),
+    )
+    images, masks = next(iter(dataset))
+    assert images.shape == (3, 32, 32, 3)
+    assert masks.shape == (3, 32, 32, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_crop_around_a_defect_holds_some_of_it(seed: int) -> None:
+    mask = np.zeros((100, 150, 1), np.uint8)
+    mask[90:92, 145:149] = 1
+    image = 255 * mask
+    cut, cut_mask = crop_pair(image, mask, 32, np.random.default_rng(seed))
+    assert cut_mask.any()
+    np.testing.assert_array_equal(cut, 255 * cut_mask)
+    assert cut.shape == (32, 32, 1)
+
+
+def test_an_image_smaller_than_the_crop_is_reflected() -> None:
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
+    cut, _ = crop_pair(image, np.zeros_like(image), 4, np.random.default_rng(0))
+    # Rows 0 1 | 0 1 (reflected about row 1, then row 0), columns 0 1 2 | 1.
+    assert cut[..., 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [0, 1, 2, 1], [3, 4, 5, 4]]
+
+
+def test_cache_keeps_what_fits_and_reads_the_rest_again(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(512, 1024), (512, 1024)])  # 0.5 MB image + 0.5 MB mask each
+    cache = PairCache(samples, 1, megabytes=1)
+    cache.load(0)
+    cache.load(1)
+    for sample in samples:
+        write_gray(sample.image, np.full((512, 1024), 99, np.uint8))
+    assert cache.load(0)[0].max() == 0  # from memory
+    assert cache.load(1)[0].max() == 99  # no room was left: from the file
+
+
+def test_validation_pads_to_the_largest_and_keeps_order(tmp_path: Path) -> None:
+    cache = PairCache(make_samples(tmp_path, [(30, 30), (40, 70), (64, 10)]), 1, megabytes=1)
+    got = list(validation_batches(cache, multiple=32, batch_size=2))
+    # The largest height 64 and width 70, each up to a multiple of 32.
+    assert [images.shape for images, _ in got] == [(2, 64, 96, 1), (1, 64, 96, 1)]
+    assert got[1][0].numpy()[0, 0, 0, 0] == 20

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from defectseg.config import ModelSettings
+from defectseg.errors import ConfigError
+from defectseg.segmentation.unet import _double, build_unet
+
+NARROW = (16, 16, 8, 8, 8)
+
+
+def test_the_answer_is_a_probability_of_the_images_own_size() -> None:
+    model = build_unet(ModelSettings(decoder_filters=NARROW, channels=3, downscale=2))
+    image = np.random.default_rng(0).uniform(0, 255, (2, 64, 128, 3)).astype(np.float32)
+    answer = np.asarray(model(image))
+    assert answer.shape == (2, 64, 128, 1)
+    assert answer.dtype == np.float32
+    assert 0 <= answer.min() <= answer.max() <= 1
+
+
+def test_brightness_and_contrast_do_not_change_the_answer() -> None:
+    model = build_unet(ModelSettings(decoder_filters=NARROW, downscale=1))
+    image = np.random.default_rng(1).uniform(0, 200, (1, 64, 64, 1)).astype(np.float32)
+    np.testing.assert_allclose(model(image), model(0.2 * image + 30), atol=1e-4)
+
+
+def test_a_constant_image_is_answered_without_nan() -> None:
+    model = build_unet(ModelSettings(decoder_filters=NARROW))
+    assert np.isfinite(model(np.full((1, 64, 64, 1), 128, np.float32))).all()
+
+
+def test_doubling_is_bilinear_resizing() -> None:
+    pixels = np.random.default_rng(2).normal(size=(1, 5, 7, 1)).astype(np.float32)
+    entry = keras.Input((None, None, 1))
+    doubled = keras.Model(entry, _double(entry))(pixels)
+    np.testing.assert_allclose(doubled, tf.image.resize(pixels, (10, 14)), atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet34", "mobilenetv2", "efficientnetb0", "vgg16"])
+def test_backbones_build_save_and_reload_without_our_code(backbone: str, tmp_path: Path) -> None:
+    model = build_unet(ModelSettings(backbone=backbone, decoder_filters=NARROW))
+    image = np.random.default_rng(3).uniform(0, 255, (1, 64, 64, 1)).astype(np.float32)
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(model(image), reloaded(image), atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["resnet19", "densenet121"])
+def test_a_backbone_that_does_not_work_is_named_with_those_that_do(backbone: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model.backbone = '{backbone}'.*resnet18"):
+        build_unet(ModelSettings(backbone=backbone))
+
+
+def test_imagenet_weights_that_cannot_be_had_end_in_one_clear_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*arguments: object, **options: object) -> None:
+        raise OSError("Network is unreachable")
+
+    # Neither a cache nor a network, whatever this machine has.
+    monkeypatch.setattr("keras.utils.get_file", offline)
+    with pytest.raises(ConfigError, match=r"encoder_weights = 'imagenet'.*could not be downloaded"):
+        build_unet(ModelSettings(encoder_weights="imagenet"))

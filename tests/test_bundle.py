@@ -1,0 +1,90 @@
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from defectseg.bundle import CALIBRATION, MODEL, PARTS, BundleError, file_sha256, load_bundle
+
+
+@pytest.fixture
+def copy(bundle_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle, to be damaged."""
+    return Path(shutil.copytree(bundle_folder, tmp_path / "copy"))
+
+
+def test_whole_bundle_is_read(bundle_folder: Path) -> None:
+    bundle = load_bundle(bundle_folder)
+    assert bundle.model_path == bundle_folder / "model.keras"
+    assert bundle.config.train.epochs == 6
+    thresholds = bundle.calibration.thresholds
+    assert 0 <= thresholds.review <= thresholds.fail <= 1
+    for gate in bundle.calibration.gate.products.values():
+        assert list(gate.sharpness) == sorted(gate.sharpness)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_missing_part_is_named(copy: Path, part: str) -> None:
+    path = copy / part
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with pytest.raises(BundleError, match=f"not a complete bundle: {part} missing.*--resume"):
+        load_bundle(copy)
+
+
+def test_all_missing_parts_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as caught:
+        load_bundle(tmp_path)
+    assert all(part in str(caught.value) for part in PARTS)
+
+
+def test_absent_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="absent is not a folder; expected a bundle"):
+        load_bundle(tmp_path / "absent")
+
+
+def test_altered_model_is_refused(copy: Path) -> None:
+    with (copy / MODEL).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"model\.keras is not the model .*its hash differs"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("{", "", "Invalid JSON"),
+        ('"pixel"', '"pixels"', "thresholds.pixel\n"),
+        ('"pixel": 0.5', '"pixel": 1.5', "less than 1"),
+        ('"pixel": 0.5', '"pixel": NaN', "thresholds.pixel\n"),
+        ('"fail": ', '"fail": -', "thresholds.fail\n"),
+        ('"review": ', '"review": 1, "was": ', "thresholds.was\n"),
+        ('"score_window_px": ', '"score_window_px": -', "score_window_px\n"),
+    ],
+    ids=["cut", "misspelt", "too large", "no number", "negative", "unknown", "negative window"],
+)
+def test_damaged_calibration_is_refused(copy: Path, old: str, new: str, named: str) -> None:
+    path = copy / CALIBRATION
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(BundleError, match=r"calibration\.json is not a calibration") as caught:
+        load_bundle(copy)
+    assert named in str(caught.value)
+
+
+def test_band_turned_upside_down_is_refused(copy: Path) -> None:
+    path = copy / CALIBRATION
+    calibration = load_bundle(copy).calibration
+    thresholds = calibration.thresholds.model_copy(update={"review": 0.9, "fail": 0.1})
+    turned = calibration.model_copy(update={"thresholds": thresholds})
+    path.write_text(turned.model_dump_json())
+    with pytest.raises(BundleError, match=r"review = 0\.9 is above fail = 0\.1"):
+        load_bundle(copy)
+
+
+def test_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
