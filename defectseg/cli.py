@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,6 +10,8 @@ from defectseg import __version__, commands
 from defectseg.config import load_config
 from defectseg.console import err
 from defectseg.errors import DefectsegError
+
+Layout = Literal["auto", "article", "competition", "table", "mask-pairs"]
 
 
 class _Commands(typer.core.TyperGroup):
@@ -91,7 +93,7 @@ def prepare(
     input: Annotated[Path, typer.Option(help="Folder of images and their labels.")],
     output: Annotated[Path, typer.Option(help="The prepared folder; replaced if it is one.")],
     layout: Annotated[
-        str, typer.Option(help="auto, article, competition, table or mask-pairs.")
+        Layout, typer.Option(help="By default told by what is in the folder.")
     ] = "auto",
     val: Annotated[float, typer.Option(min=0, max=0.9, help="Share for validation.")] = 0.15,
     test: Annotated[float, typer.Option(min=0, max=0.9, help="Share kept for testing.")] = 0.15,

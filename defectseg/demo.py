@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from defectseg import commands
@@ -13,12 +14,14 @@ from defectseg.config import load_config
 from defectseg.console import out, print_table
 from defectseg.dataset.manifest import read_manifest
 from defectseg.errors import DataError
-from defectseg.image_io import read_image, write_gray
+from defectseg.image_io import read_image, write_gray, write_picture
+from defectseg.pictures import contact_sheet
 
 PRODUCTS = ("Class1", "Class4", "Class5")
 _MARK = ".defectseg-demo"
 _BLUR_SIGMA = 2.0
 _BLURRED_EACH = 4
+_WANTED = {"defective": "FAIL", "good": "PASS", "blurred": "RETAKE"}
 
 
 def run_demo(output: Path, config_path: Path) -> None:
@@ -43,7 +46,9 @@ def run_demo(output: Path, config_path: Path) -> None:
     command = f"python predict.py --model {run} --input {output / 'test'} --output {results}"
     _say("4. Predict a folder that holds blurred copies", command)
     commands.predict(run, output / "test", results, product=None)
-    _print_figures(truth, results)
+    rows = pd.read_csv(results / "predictions.csv").set_index("image", drop=False)
+    _print_figures(rows, truth)
+    write_picture(output / "demo.png", _picture(rows, truth, results))
     out.print(f"\nLook at [bold]{results / 'report.html'}[/] first.")
 
 
@@ -72,10 +77,9 @@ def _write_test_folder(prepared: Path, folder: Path) -> dict[str, str]:
     return truth
 
 
-def _print_figures(truth: dict[str, str], results: Path) -> None:
-    rows = pd.read_csv(results / "predictions.csv")
+def _print_figures(rows: pd.DataFrame, truth: dict[str, str]) -> None:
     table = []
-    for kind, wanted in (("defective", "FAIL"), ("good", "PASS"), ("blurred", "RETAKE")):
+    for kind, wanted in _WANTED.items():
         count = Counter(rows["outcome"][rows["image"].map(truth) == kind])
         others = {name: number for name, number in count.items() if name != wanted}
         table.append(
@@ -89,3 +93,15 @@ def _print_figures(truth: dict[str, str], results: Path) -> None:
         )
     out.print()
     print_table("What came of it", table)
+
+
+def _picture(rows: pd.DataFrame, truth: dict[str, str], results: Path) -> npt.NDArray[np.uint8]:
+    """Lay out the first image of each product and kind, defects outlined, with its verdict."""
+    chosen = [
+        next(name for name in truth if truth[name] == kind and name.startswith(product))
+        for kind in _WANTED
+        for product in PRODUCTS
+    ]
+    tiles = [read_image(results / "overlays" / Path(name).with_suffix(".jpg")) for name in chosen]
+    captions = [f"{rows.loc[name, 'outcome']}  {Path(name).stem}" for name in chosen]
+    return contact_sheet(tiles, captions, columns=len(PRODUCTS))

@@ -243,7 +243,7 @@ def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:
             images.append(FoundFile(path, relative, _not_regular(path)))
         elif _has_image_content(path):
             images.append(FoundFile(path, relative))
-        elif path.is_symlink() or not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise
+        elif os.path.islink(path) or not os.path.isdir(path):  # noqa: PTH112, PTH114 - never raise
             ignored.append(relative)
     return sorted(images, key=lambda found: found.relative), sorted(ignored)
 
@@ -274,7 +274,7 @@ def _not_regular(path: Path) -> str:
 
 
 def _has_image_content(path: Path) -> bool:
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises in a closed folder
+    if not os.path.isfile(path):  # noqa: PTH113 - never raises
         return False  # opening a pipe would wait for ever
     try:
         with Image.open(path, formats=FORMATS):

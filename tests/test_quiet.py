@@ -1,4 +1,5 @@
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -13,7 +14,7 @@ def test_native_notes_are_held_back(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_notes_are_shown_if_the_block_fails(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImportError), quiet_stderr():
+    with suppress(ImportError), quiet_stderr():
         os.write(2, b"why it failed\n")
         raise ImportError
     os.write(2, b"afterwards\n")

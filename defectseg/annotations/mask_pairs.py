@@ -31,8 +31,8 @@ def read(root: Path) -> LabelSet:
     product = root.resolve().name
     pairs, alone, crowds = _pair(root)
     images = tuple(LabelledImage(image, product, mask=mask) for image, mask in pairs)
-    rows_without_image = []
-    images_without_row = []
+    rows_without_image: list[tuple[str, Problem]] = []
+    images_without_row: list[tuple[str, Problem]] = []
     for found in alone:
         is_mask = found.path.parent.name.lower() in _MASK_FOLDERS or (
             found.path.parent.name.lower() not in _IMAGE_FOLDERS

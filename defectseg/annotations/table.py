@@ -40,8 +40,7 @@ def read(root: Path) -> LabelSet:
     table = tables[0]
     problems: list[Problem] = []
     rows = _read_rows(table, problems)
-    found, _ = find_images(root)
-    known = {image.relative: image.path for image in found}
+    known = {image.relative: image.path for image in find_images(root)[0]}
     images: list[LabelledImage] = []
     rows_without_image = [
         (
@@ -77,9 +76,7 @@ def _product(relative: str, root: Path) -> str:
     return relative.split("/")[0] if "/" in relative else root.resolve().name
 
 
-def _read_rows(
-    table: Path, problems: list[Problem]
-) -> dict[str, list[tuple[str, Ellipse | None]]]:
+def _read_rows(table: Path, problems: list[Problem]) -> dict[str, list[tuple[str, Ellipse | None]]]:
     """Return the rows of each image: where it stands, and the ellipse or None."""
     text = table.read_text(encoding="utf-8-sig", errors="replace")
     lines = text.splitlines()
@@ -87,7 +84,8 @@ def _read_rows(
     cells = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     order = _column_order(cells[0]) if cells else None
     start = 0 if order is None else 1
-    if order is None and cells and not any(_is_number(cell) for cell in cells[0]):
+    words = [cell for cell in cells[0] if cell] if cells else []
+    if order is None and len(words) > 1 and not any(_is_number(word) for word in words):
         # Words only: a header, but not one that can be read.
         found = f"the columns {', '.join(cells[0])}"
         fix = "Rename the columns, or leave the header out."

@@ -98,9 +98,7 @@ def read_manifest(folder: Path) -> list[Sample]:
             "Prepare the data again."
         )
     problems: list[Problem] = []
-    samples = [
-        _parse_row(row, folder, f"{path}:{reader.line_num}", problems) for row in reader
-    ]
+    samples = [_parse_row(row, folder, f"{path}:{reader.line_num}", problems) for row in reader]
     if problems:
         raise DataError(f"{path} cannot be used.", problems)
     if not samples:

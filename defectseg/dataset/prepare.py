@@ -260,17 +260,8 @@ def _write_masks(checked: Sequence[_Checked], splits: Sequence[str], folder: Pat
             used.add(mask_path)
             write_mask(mask_path, _make_mask(label, image.shape_hw))
         height, width = image.shape_hw
-        sample = Sample(
-            image=label.image,
-            mask=mask_path,
-            product=label.product,
-            defective=image.defective,
-            split=split,
-            width=width,
-            height=height,
-            sha256=image.sha256,
-        )
-        samples.append(sample)
+        facts = (label.product, image.defective, split, width, height, image.sha256)
+        samples.append(Sample(label.image, mask_path, *facts))
     return samples
 
 

@@ -40,7 +40,7 @@ class FolderResult:
     outcomes : Counter of str
         How many images had each outcome.
     ignored : tuple of str
-        Files that are no images, by name and by content.
+        Files that are no images, by name and by content; what is not Unicode is escaped.
     seconds : float
     """
 
@@ -104,7 +104,7 @@ def predict_folder(
     write_report(output / REPORT, rows, writer.overlay_path, bundle=bundle.folder.name)
     text = json.dumps(run, indent=2, ensure_ascii=False) + "\n"
     write_atomically(output / RUN, text.encode("utf-8", "backslashreplace"))
-    return FolderResult(output, outcomes, tuple(ignored), seconds)
+    return FolderResult(output, outcomes, tuple(map(_printable, ignored)), seconds)
 
 
 def _predict_file(
@@ -145,8 +145,8 @@ def _products(found: Sequence[FoundFile], known: Sequence[str], product: str | N
     if unknown:
         raise DataError(
             f"The bundle knows {len(known)} products ({', '.join(known)}), and the product of "
-            f"{len(unknown)} image(s) cannot be told, such as {unknown[0]}. Name it by --product, "
-            "or put the images in folders named after their products."
+            f"{len(unknown)} image(s) cannot be told, such as {_printable(unknown[0])}. Name it by "
+            "--product, or put the images in folders named after their products."
         )
     return [name for name in told if name is not None]
 
@@ -154,6 +154,10 @@ def _products(found: Sequence[FoundFile], known: Sequence[str], product: str | N
 def _product_in_path(file: FoundFile, known: Sequence[str]) -> str | None:
     folders = [folder.removesuffix("_def") for folder in file.relative.split("/")[:-1]]
     return next((folder for folder in reversed(folders) if folder in known), None)
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _describe_run(

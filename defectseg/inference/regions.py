@@ -54,7 +54,7 @@ def windowed_score(probability: npt.NDArray[np.float32], window_px: int) -> npt.
     """
     size = (min(window_px, probability.shape[1]), min(window_px, probability.shape[0]))
     means = cv2.blur(probability, size, borderType=cv2.BORDER_REFLECT)
-    return np.clip(means, 0, 1)
+    return np.asarray(np.clip(means, 0, 1), np.float32)
 
 
 def find_regions(
@@ -116,13 +116,9 @@ def _moments_ellipse(own: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
     variance 1/12.
     """
     rows, columns = np.nonzero(own)
-    covariance = np.cov(np.stack([columns, rows]), bias=True) + np.eye(2) / 12
-    variances, directions = np.linalg.eigh(covariance)
-    x, y = directions[:, 1]
-    angle = float(np.arctan2(y, x))
-    if angle <= -np.pi / 2:
-        angle += np.pi
-    elif angle > np.pi / 2:
-        angle -= np.pi
-    minor, major = 2 * np.sqrt(variances)
-    return float(major), float(minor), angle
+    x, y = columns - columns.mean(), rows - rows.mean()
+    xx, yy, xy = x @ x / x.size + 1 / 12, y @ y / x.size + 1 / 12, x @ y / x.size
+    # The eigenvalues and the first eigenvector of [[xx, xy], [xy, yy]].
+    middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    angle = np.arctan2(2 * xy, xx - yy) / 2
+    return float(2 * np.sqrt(middle + half)), float(2 * np.sqrt(middle - half)), float(angle)

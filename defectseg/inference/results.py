@@ -195,7 +195,7 @@ class ResultsWriter:
     def _picture(self, folder: str, image: str, suffix: str) -> Path:
         return self.output / folder / f"{self._names[image]}{suffix}"
 
-    def _open(self, name: str, columns: tuple[str, ...]) -> csv.DictWriter[str]:
+    def _open(self, name: str, columns: tuple[str, ...]) -> "csv.DictWriter[str]":
         path = self.output / f"{name}.part"
         # A file name that is not valid Unicode is kept, escaped, rather than refused.
         file = path.open("w", newline="", encoding="utf-8", errors="backslashreplace", buffering=1)

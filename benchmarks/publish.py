@@ -1,0 +1,33 @@
+"""Where measured figures go: a result file, and the places of the README that quote it."""
+
+import json
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def write_result(name: str, figures: dict[str, Any]) -> None:
+    """Write ``benchmarks/results/NAME.json``, with what machine it was measured on."""
+    machine = {
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**figures, "measured_on": machine}, indent=2)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_into_readme(name: str, markdown: str) -> None:
+    """Replace what stands in the README between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
+    path = ROOT / "README.md"
+    before = path.read_text(encoding="utf-8")
+    block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    if not block.search(before):
+        raise SystemExit(f"README.md has no block <!-- {name} --> … <!-- /{name} -->.")
+    path.write_text(block.sub(lambda m: m[1] + markdown + m[2], before), encoding="utf-8")

@@ -1,0 +1,120 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from defectseg.annotations.ellipse import Ellipse
+from defectseg.dataset.masks import rasterise_ellipses
+from defectseg.inference.regions import Region, find_regions, windowed_score
+
+
+def regions_of(
+    probability: npt.NDArray[np.float32], *, least_score: float = 0.0, window_px: int = 1
+) -> tuple[list[Region], npt.NDArray[np.uint8]]:
+    scores = windowed_score(probability, window_px)
+    return find_regions(probability, scores, pixel_threshold=0.5, least_score=least_score)
+
+
+def empty(shape: tuple[int, int] = (20, 30)) -> npt.NDArray[np.float32]:
+    return np.zeros(shape, np.float32)
+
+
+def test_rectangle_by_hand() -> None:
+    probability = empty()
+    probability[5:8, 10:16] = 0.75
+    (region,), mask = regions_of(probability)
+    assert region.area_px == 3 * 6
+    assert region.bbox_xywh == (10, 5, 6, 3)
+    assert region.centroid_xy == (12.5, 6)
+    # A rectangle's variance along a side of s is s²/12, an ellipse's a²/4: a = s / √3.
+    assert region.semi_major == pytest.approx(6 / 3**0.5)
+    assert region.semi_minor == pytest.approx(3 / 3**0.5)
+    assert region.angle == pytest.approx(0)
+    assert region.score == 0.75
+    np.testing.assert_array_equal(mask, probability > 0)
+
+
+def test_single_pixel_has_the_axes_of_a_square() -> None:
+    probability = empty()
+    probability[0, 29] = 1
+    (region,), _ = regions_of(probability)
+    assert (region.area_px, region.bbox_xywh, region.centroid_xy) == (1, (29, 0, 1, 1), (29, 0))
+    assert region.semi_major == pytest.approx(1 / 3**0.5)
+    assert region.semi_minor == pytest.approx(1 / 3**0.5)
+
+
+@pytest.mark.parametrize("angle", [0, 0.3, 1.0, np.pi / 2, -0.3, -1.2])
+def test_drawn_ellipse_is_recovered(angle: float) -> None:
+    # The annotations' own convention: 1-based, the angle clockwise on the screen.
+    drawn = Ellipse(40, 15, angle, 81, 71)
+    mask = rasterise_ellipses([drawn], (150, 160))
+    (region,), kept = regions_of(mask.astype(np.float32))
+    np.testing.assert_array_equal(kept, mask)
+    assert region.semi_major == pytest.approx(40, rel=0.02)
+    assert region.semi_minor == pytest.approx(15, rel=0.02)
+    # Of two opposite directions of the same axis either will do.
+    assert np.sin(region.angle - angle) == pytest.approx(0, abs=0.01)
+    assert -np.pi / 2 < region.angle <= np.pi / 2
+    assert region.centroid_xy == pytest.approx((80, 70), abs=0.1)
+
+
+def test_falling_diagonal_has_a_positive_angle() -> None:
+    probability = empty((20, 20))
+    np.fill_diagonal(probability, 1)  # from the upper left to the lower right
+    (region,), _ = regions_of(probability)  # one region: its pixels touch by their corners
+    assert region.area_px == 20
+    assert region.angle == pytest.approx(np.pi / 4)
+
+
+def test_strongest_is_first_and_weak_ones_are_dropped() -> None:
+    probability = empty()
+    probability[2:5, 2:5] = 0.6
+    probability[10:13, 2:5] = 0.9
+    probability[10:13, 20:23] = 0.7
+    regions, mask = regions_of(probability, least_score=0.65)
+    assert [region.score for region in regions] == pytest.approx([0.9, 0.7])
+    np.testing.assert_array_equal(mask, probability > 0.65)
+
+
+def test_threshold_itself_belongs_to_a_region() -> None:
+    probability = empty((1, 5))
+    probability[0] = [0.5, 0, np.nextafter(np.float32(0.5), np.float32(0)), 0, 0.5]
+    _, mask = regions_of(probability, least_score=0.5)
+    np.testing.assert_array_equal(mask, [[1, 0, 0, 0, 1]])
+
+
+def test_small_hot_region_is_weak_under_a_window() -> None:
+    probability = empty()
+    probability[10, 5] = 1  # alone: 1/9 of a 3 × 3 window
+    probability[9:12, 20:23] = 0.8  # fills one
+    (region,), mask = regions_of(probability, least_score=0.5, window_px=3)
+    assert region.score == pytest.approx(0.8)
+    assert mask.sum() == 9
+
+
+def test_nothing_gives_no_regions() -> None:
+    regions, mask = regions_of(empty())
+    assert regions == []
+    assert (mask.shape, mask.dtype, mask.any()) == ((20, 30), np.uint8, False)
+
+
+def test_windowed_score_of_a_hot_pixel_by_hand() -> None:
+    probability = empty((9, 9))
+    probability[4, 4] = 1
+    expected = empty((9, 9))
+    expected[3:6, 3:6] = 1 / 9  # the pixels whose 3 × 3 square holds it
+    np.testing.assert_allclose(windowed_score(probability, 3), expected, atol=1e-6)
+
+
+def test_windowed_score_reflects_at_the_border() -> None:
+    probability = empty((9, 9))
+    probability[0, 0] = 1
+    # The square around the corner holds it and its three mirror images.
+    assert windowed_score(probability, 3)[0, 0] == pytest.approx(4 / 9)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 2), (64, 64)])
+def test_windowed_score_of_a_full_map_is_full(shape: tuple[int, int]) -> None:
+    scores = windowed_score(np.ones(shape, np.float32), 9)
+    assert scores.shape == shape
+    assert scores.max() <= 1
+    np.testing.assert_allclose(scores, 1, atol=1e-6)

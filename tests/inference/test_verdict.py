@@ -1,0 +1,60 @@
+import math
+
+import pytest
+
+from defectseg.bundle import Thresholds
+from defectseg.inference.verdict import Outcome, decide
+from defectseg.quality.gate import ImageQuality
+
+THRESHOLDS = Thresholds(pixel=0.5, review=0.25, fail=0.75, score_window_px=5)
+
+
+def quality(sharpness: float, limit: float = 2.0) -> ImageQuality:
+    return ImageQuality(sharpness, limit, gate_p_value=0.5, noise_sigma=1, mean_luma=100)
+
+
+SHARP, BLURRED, UNKNOWN = quality(3), quality(1), quality(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("score", "seen", "expected"),
+    [
+        (0, SHARP, Outcome.PASS),
+        (math.nextafter(0.25, 0), SHARP, Outcome.PASS),
+        (0.25, SHARP, Outcome.REVIEW),
+        (math.nextafter(0.75, 0), SHARP, Outcome.REVIEW),
+        (0.75, SHARP, Outcome.FAIL),
+        (1, SHARP, Outcome.FAIL),
+        (math.nan, SHARP, Outcome.REVIEW),
+        (0, quality(2), Outcome.PASS),  # at the limit
+        (0, quality(math.nextafter(2, 0)), Outcome.RETAKE),
+        (0, BLURRED, Outcome.RETAKE),
+        (1, BLURRED, Outcome.RETAKE),  # a defect seen in a blurred image is not believed either
+        (math.nan, BLURRED, Outcome.RETAKE),
+        (0, UNKNOWN, Outcome.RETAKE),
+        (1, UNKNOWN, Outcome.RETAKE),
+    ],
+)
+def test_outcome(score: float, seen: ImageQuality, expected: Outcome) -> None:
+    verdict = decide(score, seen, THRESHOLDS)
+    assert verdict.outcome is expected
+    assert bool(verdict.reasons) == (expected is not Outcome.PASS)
+
+
+@pytest.mark.parametrize(
+    ("score", "seen", "reason"),
+    [
+        (0.5, SHARP, "defect score 0.500 is between 0.250 and 0.750"),
+        (0.8, SHARP, "defect score 0.800 is at or above 0.750"),
+        (0.8, BLURRED, "sharpness 1.00 is below the limit 2.00"),
+        (math.nan, SHARP, "defect score is not a number: the network failed"),
+    ],
+)
+def test_reason_is_told_with_its_figures(score: float, seen: ImageQuality, reason: str) -> None:
+    assert decide(score, seen, THRESHOLDS).reasons == (reason,)
+
+
+def test_without_a_band_there_is_no_review() -> None:
+    narrow = THRESHOLDS.model_copy(update={"review": 0.75})
+    outcomes = [decide(score, SHARP, narrow).outcome for score in (0.7499, 0.75)]
+    assert outcomes == [Outcome.PASS, Outcome.FAIL]
