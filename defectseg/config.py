@@ -20,13 +20,17 @@ class _Settings(BaseModel):
 class ModelSettings(_Settings):
     """The network. `downscale` and `channels` are part of it, so that no caller can forget them."""
 
-    backbone: str = Field("resnet18", description="an encoder of segmentation_models")
+    backbone: str = Field(default="resnet18", description="an encoder of segmentation_models")
     decoder_filters: tuple[int, int, int, int, int] = Field(
-        (64, 32, 16, 16, 8), description="widths of the decoder, deepest first"
+        default=(64, 32, 16, 16, 8), description="widths of the decoder, deepest first"
     )
-    encoder_weights: Literal["imagenet"] | None = Field(None, description="a download, or none")
-    channels: Literal[1, 3] = Field(1, description="1 for gray, 3 for colour")
-    downscale: Literal[1, 2, 4] = Field(2, description="the network looks at 1/n of the pixels")
+    encoder_weights: Literal["imagenet"] | None = Field(
+        default=None, description="a download, or none"
+    )
+    channels: Literal[1, 3] = Field(default=1, description="1 for gray, 3 for colour")
+    downscale: Literal[1, 2, 4] = Field(
+        default=2, description="the network looks at 1/n of the pixels"
+    )
 
     @property
     def multiple(self) -> int:
@@ -39,32 +43,36 @@ class AugmentSettings(_Settings):
 
     flip: bool = True
     quarter_turns: bool = True
-    rotate_deg: float = Field(0.0, ge=0, le=180)
-    scale: float = Field(0.0, ge=0, lt=1)
+    rotate_deg: float = Field(default=0.0, ge=0, le=180)
+    scale: float = Field(default=0.0, ge=0, lt=1)
 
 
 class TrainSettings(_Settings):
     """How the network is trained."""
 
-    epochs: int = Field(40, ge=1)
-    max_minutes: float | None = Field(None, gt=0, description="stop earlier, on a wall clock")
-    passes_per_epoch: int = Field(4, ge=1, description="showings of each defective image")
-    batch_size: int = Field(8, ge=1)
-    good_per_defective: float = Field(1.0, ge=0)
-    crop_px: int | None = Field(None, ge=32, description="side of the squares; none: whole images")
+    epochs: int = Field(default=40, ge=1)
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="stop earlier, on a wall clock"
+    )
+    passes_per_epoch: int = Field(default=4, ge=1, description="showings of each defective image")
+    batch_size: int = Field(default=8, ge=1)
+    good_per_defective: float = Field(default=1.0, ge=0)
+    crop_px: int | None = Field(
+        default=None, ge=32, description="side of the squares; none: whole images"
+    )
     loss: Literal["dice", "bce_dice"] = "bce_dice"
-    learning_rate: float = Field(1e-3, gt=0)
-    seed: int = Field(0, ge=0)
-    cache_mb: int = Field(4096, ge=0, description="decoded images kept in memory")
-    mixed_precision: bool = Field(False, description="float16 arithmetic, for GPUs")
-    xla: bool = Field(False, description="compile the training step, for GPUs")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+    cache_mb: int = Field(default=4096, ge=0, description="decoded images kept in memory")
+    mixed_precision: bool = Field(default=False, description="float16 arithmetic, for GPUs")
+    xla: bool = Field(default=False, description="compile the training step, for GPUs")
 
 
 class CalibrationSettings(_Settings):
     """How the limits of the bundle are set from images."""
 
     gate_percentile: float = Field(
-        1.0, ge=0, le=50, description="of the good training images' sharpness"
+        default=1.0, ge=0, le=50, description="of the good training images' sharpness"
     )
 
 

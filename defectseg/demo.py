@@ -103,5 +103,5 @@ def _picture(rows: pd.DataFrame, truth: dict[str, str], results: Path) -> npt.ND
         for product in PRODUCTS
     ]
     tiles = [read_image(results / "overlays" / Path(name).with_suffix(".jpg")) for name in chosen]
-    captions = [f"{rows.loc[name, 'outcome']}  {Path(name).stem}" for name in chosen]
+    captions = [f"{rows['outcome'][name]}  {Path(name).stem}" for name in chosen]
     return contact_sheet(tiles, captions, columns=len(PRODUCTS))

@@ -1,6 +1,7 @@
 """From a trained network to a complete bundle: limits, figures, model card."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -117,4 +118,5 @@ def score_window(defective: Sequence[Sample]) -> int:
         if sample.mask:
             _, _, stats, _ = cv2.connectedComponentsWithStats(read_mask(sample.mask))
             areas += stats[1:, cv2.CC_STAT_AREA].tolist()
-    return max(1, round(np.sqrt(np.percentile(areas, _SMALL_DEFECT_PERCENTILE)) / 2))
+    small = float(np.percentile(areas, _SMALL_DEFECT_PERCENTILE))
+    return max(1, round(math.sqrt(small) / 2))

@@ -20,8 +20,9 @@ from defectseg.errors import ConfigError
 # Their layer names hold a "/", which Keras 3 does not save.
 _UNSUPPORTED = ("densenet",)
 _SMALLEST_STD = 1e-3
-# Keras' 0.99 takes some 500 steps to forget its start, a third of a short training.
-_BATCH_NORM_MOMENTUM = 0.9
+# Keras' 0.99 takes some 500 steps to forget its start, a third of a short training. With 0.9
+# the statistics are those of ten batches, and validation jumps from epoch to epoch.
+_BATCH_NORM_MOMENTUM = 0.97
 
 
 def build_unet(settings: ModelSettings) -> keras.Model:
