@@ -1,5 +1,6 @@
 """The commands of defectseg and their options."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,12 +16,16 @@ Layout = Literal["auto", "article", "competition", "table", "mask-pairs"]
 
 
 class _Commands(typer.core.TyperGroup):
-    """Turns our errors into one message and exit status 2, and Ctrl-C into 130."""
+    """Turns errors of data, settings and files into one message and exit status 2."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        for stream in (sys.stdout, sys.stderr):
+            # A file name that is not valid Unicode is shown escaped, not refused.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
-        except DefectsegError as error:
+        except (DefectsegError, OSError) as error:
             err.print(f"[bold red]Error[/] {_plain(str(error))}")
             raise typer.Exit(commands.USAGE) from error
         except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """What each command does: the rooms in turn, with progress and a clear end."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from defectseg.atomic import staged_folder
@@ -53,7 +53,14 @@ def prepare(
             on_image=tick,
         )
     out.print(f"{source} has the layout [bold]{layout}[/]: {READERS[layout].DESCRIPTION}.")
-    print_table("prepared", [asdict(product) for product in summary])
+    # Products side by side: they are few, and what is counted of each is much.
+    columns = {product.product: asdict(product) for product in summary}
+    counted = [field.name for field in fields(summary[0]) if field.name != "product"]
+    rows = [
+        {"images": name.replace("_", " ")} | {p: column[name] for p, column in columns.items()}
+        for name in counted
+    ]
+    print_table("What was prepared", rows)
     out.print(
         f"Masks and manifest.csv are in [bold]{output}[/]. Look at [bold]{output / 'audit.png'}[/]"
         ": each red line should lie around its defect."
@@ -80,7 +87,7 @@ def train(config: Config, *, resume: bool) -> None:
         {"images": split} | {name: _short(summary[name]) for name in names}
         for split, summary in figures.items()
     ]
-    print_table("figures (IoU over defective images only)", rows)
+    print_table("Figures (IoU over defective images only)", rows)
     out.print(
         f"The bundle is [bold]{config.run}[/]: read {config.run / 'MODEL_CARD.md'}, look at "
         f"{config.run / 'plots' / 'validation.png'}.\n"

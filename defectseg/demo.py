@@ -24,8 +24,8 @@ _BLURRED_EACH = 4
 _WANTED = {"defective": "FAIL", "good": "PASS", "blurred": "RETAKE"}
 
 
-def run_demo(output: Path, config_path: Path) -> None:
-    """Run the demo into a folder, and print what came of it."""
+def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
+    """Run the demo into a folder, print what came of it, and return that table."""
     if output.exists():
         if any(output.iterdir()) and not (output / _MARK).exists():
             raise DataError(f"{output} was not made by the demo; it is left as it is.")
@@ -47,9 +47,12 @@ def run_demo(output: Path, config_path: Path) -> None:
     _say("4. Predict a folder that holds blurred copies", command)
     commands.predict(run, output / "test", results, product=None)
     rows = pd.read_csv(results / "predictions.csv").set_index("image", drop=False)
-    _print_figures(rows, truth)
+    figures = _count_outcomes(rows, truth)
+    out.print()
+    print_table("What came of it", figures)
     write_picture(output / "demo.png", _picture(rows, truth, results))
     out.print(f"\nLook at [bold]{results / 'report.html'}[/] first.")
+    return figures
 
 
 def _say(title: str, command: str) -> None:
@@ -77,8 +80,8 @@ def _write_test_folder(prepared: Path, folder: Path) -> dict[str, str]:
     return truth
 
 
-def _print_figures(rows: pd.DataFrame, truth: dict[str, str]) -> None:
-    table = []
+def _count_outcomes(rows: pd.DataFrame, truth: dict[str, str]) -> list[dict[str, object]]:
+    table: list[dict[str, object]] = []
     for kind, wanted in _WANTED.items():
         count = Counter(rows["outcome"][rows["image"].map(truth) == kind])
         others = {name: number for name, number in count.items() if name != wanted}
@@ -91,8 +94,7 @@ def _print_figures(rows: pd.DataFrame, truth: dict[str, str]) -> None:
                 "others": ", ".join(f"{name} {number}" for name, number in others.items()) or "—",
             }
         )
-    out.print()
-    print_table("What came of it", table)
+    return table
 
 
 def _picture(rows: pd.DataFrame, truth: dict[str, str], results: Path) -> npt.NDArray[np.uint8]:

@@ -20,8 +20,8 @@ import pandas as pd
 import tensorflow as tf
 
 from defectseg.atomic import write_atomically
-from defectseg.bundle import CONFIG, HISTORY, MODEL, PLOTS
-from defectseg.config import Config, TrainSettings, dump_config, load_config
+from defectseg.bundle import HISTORY, MODEL, PLOTS
+from defectseg.config import Config, TrainSettings
 from defectseg.dataset import balance, manifest
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import PairCache, training_batches, validation_batches
@@ -31,11 +31,10 @@ from defectseg.segmentation.checkpoint import TrainingState
 from defectseg.segmentation.losses import LOSSES
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
 from defectseg.segmentation.plots import plot_curves, plot_validation
+from defectseg.segmentation.start import start_run
 from defectseg.segmentation.unet import build_unet
 
 _WARM_UP = 0.03
-# May change between a start and its resumption; everything else makes it another training.
-_RESUMABLE = ("epochs", "max_minutes", "cache_mb")
 
 Row = dict[str, float]
 
@@ -83,7 +82,7 @@ def train(
     # In the order of their hashes, so that each validation batch holds both kinds, as in training.
     val_samples.sort(key=lambda sample: sample.sha256)
     data_sha256 = hashlib.sha256((config.data / manifest.FILE_NAME).read_bytes()).hexdigest()
-    state = _start_run(config, resume, data_sha256)
+    state = start_run(config, resume, data_sha256)
 
     keras.utils.set_random_seed(config.train.seed)
     precision = "mixed_float16" if config.train.mixed_precision else "float32"
@@ -267,43 +266,6 @@ def _check_samples(config: Config, train: Sequence[Sample], val: Sequence[Sample
             f"The training images have {len(sizes)} sizes, and whole images make batches only if "
             f"all are of one. Set train.crop_px to a multiple of {config.model.multiple}."
         )
-
-
-def _start_run(config: Config, resume: bool, data_sha256: str) -> TrainingState:
-    """Make the run's folder, or check that it may be gone on with."""
-    path = config.run / CONFIG
-    state = checkpoint.load_state(config.run) if resume else None
-    if state is None:
-        if config.run.exists() and any(config.run.iterdir()) and not (resume and path.is_file()):
-            raise ConfigError(
-                f"{config.run} holds something already. Go on with it by --resume, or name "
-                "another folder by --run."
-            )
-        write_atomically(path, dump_config(config))
-        return TrainingState(0, 0, 0.0, 0.0, data_sha256)
-    if state.data_sha256 != data_sha256:
-        raise DataError(
-            f"{config.data} is not the data that {config.run} was begun with. Train anew, in "
-            "another folder."
-        )
-    ours, theirs = (_fixed_settings(c) for c in (config, load_config(path)))
-    if ours != theirs:
-        changed = sorted(name for name in ours if ours[name] != theirs.get(name))
-        raise ConfigError(
-            f"{config.run} was begun with other settings: "
-            + ", ".join(f"{n} was {theirs.get(n)}, now {ours[n]}" for n in changed)
-            + ". Resume with the same ones, or train anew in another folder."
-        )
-    write_atomically(path, dump_config(config))
-    return state
-
-
-def _fixed_settings(config: Config) -> dict[str, Any]:
-    sections = config.model_dump(mode="json", exclude={"run", "data", "calibration"})
-    flat = {
-        f"{s}.{key}": value for s, section in sections.items() for key, value in section.items()
-    }
-    return {name: value for name, value in flat.items() if name.split(".")[1] not in _RESUMABLE}
 
 
 def _read_history(run: Path, epochs: int) -> list[Row]:

@@ -189,3 +189,14 @@ def test_mixed_precision_trains(prepared: Path, tmp_path: Path) -> None:
     finally:
         keras.mixed_precision.set_global_policy("float32")
     assert np.isfinite(history(config.run)["loss"]).all()
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_in_mixed_precision_compiled(prepared: Path, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        pytest.skip("no GPU that TensorFlow can use")
+    config = make_config(prepared, tmp_path / "run", epochs=2, mixed_precision=True, xla=True)
+    assert train(config, Silent()).epoch == 2
+    assert np.isfinite(history(config.run)["loss"]).all()
