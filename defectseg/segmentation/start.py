@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from defectseg.atomic import write_atomically
 from defectseg.bundle import CONFIG
-from defectseg.config import Config, dump_config, load_config
+from defectseg.config import Config, load_config
 from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation import checkpoint
 from defectseg.segmentation.checkpoint import TrainingState
@@ -13,8 +12,8 @@ from defectseg.segmentation.checkpoint import TrainingState
 _RESUMABLE = ("epochs", "max_minutes", "cache_mb")
 
 
-def start_run(config: Config, resume: bool, data_sha256: str) -> TrainingState:
-    """Make the run's folder, or check that its training may be gone on with.
+def starting_state(config: Config, resume: bool, data_sha256: str) -> TrainingState:
+    """Check that a training may begin in a folder, or go on there; nothing is written.
 
     Parameters
     ----------
@@ -43,7 +42,6 @@ def start_run(config: Config, resume: bool, data_sha256: str) -> TrainingState:
                 f"{config.run} holds something already. Go on with it by --resume, or name "
                 "another folder by --run."
             )
-        write_atomically(path, dump_config(config))
         return TrainingState(0, 0, 0.0, 0.0, data_sha256)
     if state.data_sha256 != data_sha256:
         raise DataError(
@@ -58,7 +56,6 @@ def start_run(config: Config, resume: bool, data_sha256: str) -> TrainingState:
             + ", ".join(f"{n} was {theirs.get(n)}, now {ours[n]}" for n in changed)
             + ". Resume with the same ones, or train anew in another folder."
         )
-    write_atomically(path, dump_config(config))
     return state
 
 

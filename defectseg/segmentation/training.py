@@ -20,8 +20,8 @@ import pandas as pd
 import tensorflow as tf
 
 from defectseg.atomic import write_atomically
-from defectseg.bundle import HISTORY, MODEL, PLOTS
-from defectseg.config import Config, TrainSettings
+from defectseg.bundle import CONFIG, HISTORY, MODEL, PLOTS
+from defectseg.config import Config, TrainSettings, dump_config
 from defectseg.dataset import balance, manifest
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import PairCache, training_batches, validation_batches
@@ -31,7 +31,7 @@ from defectseg.segmentation.checkpoint import TrainingState
 from defectseg.segmentation.losses import LOSSES
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
 from defectseg.segmentation.plots import plot_curves, plot_validation
-from defectseg.segmentation.start import start_run
+from defectseg.segmentation.start import starting_state
 from defectseg.segmentation.unet import build_unet
 
 _WARM_UP = 0.03
@@ -82,7 +82,7 @@ def train(
     # In the order of their hashes, so that each validation batch holds both kinds, as in training.
     val_samples.sort(key=lambda sample: sample.sha256)
     data_sha256 = hashlib.sha256((config.data / manifest.FILE_NAME).read_bytes()).hexdigest()
-    state = start_run(config, resume, data_sha256)
+    state = starting_state(config, resume, data_sha256)
 
     keras.utils.set_random_seed(config.train.seed)
     precision = "mixed_float16" if config.train.mixed_precision else "float32"
@@ -94,6 +94,7 @@ def train(
         else:
             model = build_unet(config.model)
             compile_model(model, config.train)
+    write_atomically(config.run / CONFIG, dump_config(config))
     cache = PairCache(train_samples, config.model.channels, config.train.cache_mb)
     validation = validation_batches(
         PairCache(val_samples, config.model.channels, config.train.cache_mb),
