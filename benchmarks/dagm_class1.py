@@ -32,7 +32,13 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    config = load_config(ROOT / "configs" / "dagm.yaml", [f"train.seed={arguments.seed}"])
+    # Folders of its own: what a user trained by the same settings is not touched.
+    config = load_config(
+        ROOT / "configs" / "dagm.yaml",
+        [f"train.seed={arguments.seed}"],
+        data=ROOT / "data" / "prepared" / "benchmark-dagm",
+        run=ROOT / "runs" / "benchmark-dagm",
+    )
     _, summary = prepare(arguments.data, config.data, test=TEST_SHARE)
     shutil.rmtree(config.run, ignore_errors=True)
     started = time.monotonic()
@@ -44,7 +50,7 @@ def main() -> None:
         "dagm_class1",
         {
             "minutes": round(minutes, 1),
-            "config": config.model_dump(mode="json"),
+            "config": config.model_dump(mode="json", exclude={"data", "run"}),
             "data": asdict(summary[0]),
             "figures": figures,
         },

@@ -32,6 +32,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target` that takes its place only if the block succeeds.
 
     An existing `target` is replaced. On any error it stays as it was, and nothing is left behind.
+    A kill between two renames, an instant, leaves its old content in a hidden folder beside it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     stage = _temporary_beside(target)
@@ -41,8 +42,12 @@ def staged_folder(target: Path) -> Iterator[Path]:
         if target.exists():
             old = _temporary_beside(target)
             target.rename(old)
-            stage.rename(target)
-            shutil.rmtree(old)
+            try:
+                stage.rename(target)
+            except BaseException:
+                old.rename(target)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
         else:
             stage.rename(target)
     except BaseException:

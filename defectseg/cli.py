@@ -28,6 +28,13 @@ class _Commands(typer.core.TyperGroup):
         except (DefectsegError, OSError) as error:
             err.print(f"[bold red]Error[/] {_plain(str(error))}")
             raise typer.Exit(commands.USAGE) from error
+        except Exception as error:
+            if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
+                raise  # typer's own: wrong usage, or a wanted end
+            # Not Python's 1, which says that all was done but for some images.
+            err.print_exception()
+            err.print("[bold red]This is a fault in defectseg[/], not in what it was given.")
+            raise typer.Exit(commands.FAULT) from error
         except KeyboardInterrupt:
             err.print("Stopped.")
             raise typer.Exit(130) from None
@@ -141,11 +148,9 @@ def train(
 ) -> None:
     """Train a U-Net and leave a bundle.
 
-    Example: `defectseg train --config configs/demo.yaml --set train.epochs=3`
+    Example, after the demo: `defectseg train --config configs/demo.yaml --run runs/again`
     """
-    overrides = list(set_ or [])
-    overrides += [f"{key}={value}" for key, value in (("data", data), ("run", run)) if value]
-    commands.train(load_config(config, overrides), resume=resume)
+    commands.train(load_config(config, set_ or (), data=data, run=run), resume=resume)
 
 
 @app.command()

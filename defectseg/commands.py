@@ -10,7 +10,7 @@ from defectseg.console import TrainingProgress, counting, out, print_outcomes, p
 from defectseg.errors import DataError
 from defectseg.quiet import quiet_stderr
 
-OK, SOME_UNREADABLE, USAGE = 0, 1, 2
+OK, SOME_UNREADABLE, USAGE, FAULT = 0, 1, 2, 3
 
 
 def synth(
@@ -78,7 +78,7 @@ def train(config: Config, *, resume: bool) -> None:
         state = train_network(config, monitor, resume=resume)
     out.print(
         f"Trained {state.epoch} epochs in {state.seconds / 60:.1f} min. Epoch {state.best_epoch} "
-        f"is kept: IoU {state.best_iou:.3f} on the validation images."
+        f"is kept: both validation IoU are at least {state.best_iou:.3f}."
     )
     with counting("calibrating") as tick:
         figures = complete_bundle(config, tick)

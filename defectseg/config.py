@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from defectseg.errors import ConfigError
 
 ENCODER_STRIDE = 32
+# How the network standardises an image, for those who feed it in tiles.
+STANDARDISED = "standardised"  # the layer after it
+SMALLEST_STD = 1e-3  # of gray levels; a constant image is divided by this
 
 
 class _Settings(BaseModel):
@@ -62,8 +65,10 @@ class TrainSettings(_Settings):
     )
     loss: Literal["dice", "bce_dice"] = "bce_dice"
     learning_rate: float = Field(default=1e-3, gt=0)
-    seed: int = Field(default=0, ge=0)
-    cache_mb: int = Field(default=4096, ge=0, description="decoded images kept in memory")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    cache_mb: int = Field(
+        default=4096, ge=0, description="decoded images kept in memory, of each split"
+    )
     mixed_precision: bool = Field(default=False, description="float16 arithmetic, for GPUs")
     xla: bool = Field(default=False, description="compile the training step, for GPUs")
 
@@ -87,6 +92,15 @@ class Config(_Settings):
     calibration: CalibrationSettings = CalibrationSettings()
 
     @model_validator(mode="after")
+    def _batch_has_room(self) -> Self:
+        if self.train.batch_size < 2 and self.train.good_per_defective:
+            raise ValueError(
+                "train.batch_size = 1 has no room for a defective and a good image; expected at "
+                "least 2, or train.good_per_defective = 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _crop_fits_network(self) -> Self:
         crop, multiple = self.train.crop_px, self.model.multiple
         if crop and crop % multiple:
@@ -97,8 +111,22 @@ class Config(_Settings):
         return self
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    data: Path | None = None,
+    run: Path | None = None,
+) -> Config:
     """Read a YAML file, apply ``key.key=value`` overrides, and check the result.
+
+    Parameters
+    ----------
+    path : Path
+    overrides : sequence of str
+        Their values are read as YAML.
+    data, run : Path or None
+        Take the place of the file's.
 
     Raises
     ------
@@ -109,12 +137,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML in UTF-8: {error}") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"{path} holds no settings; expected lines such as 'data: FOLDER'.")
     for override in overrides:
         _set(settings, override)
+    settings |= {name: value for name, value in (("data", data), ("run", run)) if value}
     return parse_config(settings, str(path))
 
 

@@ -69,11 +69,12 @@ class TrainingProgress:
         self._progress.update(self._task, completed=progress, description=text)
 
     def epoch(self, row: Mapping[str, float], best: bool) -> None:
-        """Print the epoch's figures."""
+        """Print the epoch's figures; the best has the highest of the lower of both IoU."""
         self._progress.console.print(
-            f"epoch {row['epoch']:>3.0f}   loss {row['loss']:.3f}   validation loss "
-            f"{row['val_loss']:.3f}   IoU over defective {row['val_defective_iou']:.3f}   "
-            f"{row['seconds']:.0f} s{'   best so far' if best else ''}"
+            f"epoch {row['epoch']:>3.0f}   loss {row['loss']:.3f}   validation: loss "
+            f"{row['val_loss']:.3f}, IoU {row['val_defective_iou']:.3f} over defective images, "
+            f"{row['val_iou']:.3f} over all pixels   {row['seconds']:.0f} s"
+            f"{'   best so far' if best else ''}"
         )
 
 

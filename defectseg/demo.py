@@ -1,5 +1,6 @@
 """The whole way on synthetic images, by the same commands that real data takes."""
 
+import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -26,26 +27,29 @@ _WANTED = {"defective": "FAIL", "good": "PASS", "blurred": "RETAKE"}
 
 def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     """Run the demo into a folder, print what came of it, and return that table."""
+    raw, prepared, run = output / "raw", output / "prepared", output / "bundle"
+    test, results = output / "test", output / "results"
+    config = load_config(config_path, data=prepared, run=run)
     if output.exists():
         if any(output.iterdir()) and not (output / _MARK).exists():
             raise DataError(f"{output} was not made by the demo; it is left as it is.")
         shutil.rmtree(output)
     output.mkdir(parents=True)
     (output / _MARK).touch()
-    raw, prepared, run = output / "raw", output / "prepared", output / "bundle"
-    config = load_config(config_path, [f"data={prepared}", f"run={run}"])
 
-    _say("1. Draw images with ellipse labels", f"defectseg synth --output {raw} --size 256")
-    commands.synth(raw, good=60, defective=40, products=PRODUCTS, size=256, seed=0)
-    _say("2. Labels to masks", f"defectseg prepare --input {raw} --output {prepared}")
-    commands.prepare(raw, prepared, layout="auto", val=0.15, test=0.2, leave_out_unmatched=False)
-    _say("3. Train", f"python train.py --config {config_path} --data {prepared} --run {run}")
+    images = {"good": 60, "defective": 40, "size": 256, "seed": 0}
+    _say("1. Draw images with ellipse labels", "synth", output=raw, product=PRODUCTS, **images)
+    commands.synth(raw, products=PRODUCTS, **images)
+    shares = {"val": 0.15, "test": 0.2}
+    _say("2. Turn labels into masks", "prepare", input=raw, output=prepared, **shares)
+    commands.prepare(raw, prepared, layout="auto", leave_out_unmatched=False, **shares)
+    _say("3. Train", "train", config=config_path, data=prepared, run=run)
     commands.train(config, resume=False)
-    truth = _write_test_folder(prepared, output / "test")
-    results = output / "results"
-    command = f"python predict.py --model {run} --input {output / 'test'} --output {results}"
-    _say("4. Predict a folder that holds blurred copies", command)
-    commands.predict(run, output / "test", results, product=None)
+    truth = _write_test_folder(prepared, test)
+    title = "4. Predict a folder that also holds blurred copies"
+    _say(title, "predict", model=run, input=test, output=results)
+    commands.predict(run, test, results, product=None)
+
     rows = pd.read_csv(results / "predictions.csv").set_index("image", drop=False)
     figures = _count_outcomes(rows, truth)
     out.print()
@@ -55,8 +59,13 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     return figures
 
 
-def _say(title: str, command: str) -> None:
-    out.print(f"\n[bold]{title}[/]\n[dim]$ {command}[/]")
+def _say(title: str, command: str, **options: object) -> None:
+    """Print a step's title, and the command that does the same."""
+    words = ["defectseg", command]
+    for name, value in options.items():
+        for single in value if isinstance(value, tuple) else (value,):
+            words += [f"--{name}", str(single)]
+    out.print(f"\n[bold]{title}[/]\n[dim]$ {shlex.join(words)}[/]")
 
 
 def _write_test_folder(prepared: Path, folder: Path) -> dict[str, str]:

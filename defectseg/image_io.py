@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,7 +21,11 @@ from PIL import Image, ImageOps
 from defectseg.atomic import write_atomically
 from defectseg.errors import DataError, ImageReadError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+# The second line is of formats that cannot be read: such a file is an error, not passed over.
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+    | {".webp", ".gif", ".jp2", ".heic", ".avif", ".pgm", ".ppm", ".jfif", ".dng", ".raw"}
+)
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 200_000_000
 MASK_THRESHOLD = 128
@@ -28,6 +33,8 @@ MASK_THRESHOLD = 128
 # Pillow's own limit would print a warning and name another figure; ours is checked in `_to_array`,
 # likewise before a decompression bomb is unpacked.
 Image.MAX_IMAGE_PIXELS = None
+
+Number = TypeVar("Number", np.uint8, np.float32)
 
 _JPEG_QUALITY = 80  # pictures for people; a textured one is a third of what 95 makes it
 
@@ -140,9 +147,16 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     Raises
     ------
     ImageReadError
-        As `read_image`.
+        As `read_image`; and if the mask is neither empty nor reaches 128, as one of 0 and 1.
     """
-    return (to_gray(read_image(path)) >= MASK_THRESHOLD).astype(np.uint8)
+    gray = to_gray(read_image(path))
+    largest = int(gray.max())
+    if 0 < largest < MASK_THRESHOLD:
+        raise ImageReadError(
+            f"the mask's largest value is {largest}, so that no pixel would be a defect; expected "
+            f"0 and 255 (a defect is {MASK_THRESHOLD} or more)"
+        )
+    return (gray >= MASK_THRESHOLD).astype(np.uint8)
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.uint8]) -> None:
@@ -199,7 +213,7 @@ def to_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.u
     return to_gray(image)[..., None] if channels == 1 else to_rgb(image)
 
 
-def pad_to_multiple(array: npt.NDArray[np.uint8], multiple: int) -> npt.NDArray[np.uint8]:
+def pad_to_multiple(array: npt.NDArray[Number], multiple: int) -> npt.NDArray[Number]:
     """Pad height and width, below and to the right, by reflection up to a multiple.
 
     Reflection goes on as often as needed, so that a 1×1 image can be padded too.
@@ -208,7 +222,7 @@ def pad_to_multiple(array: npt.NDArray[np.uint8], multiple: int) -> npt.NDArray[
     return pad_to_size(array, (height + -height % multiple, width + -width % multiple))
 
 
-def pad_to_size(array: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def pad_to_size(array: npt.NDArray[Number], size_hw: tuple[int, int]) -> npt.NDArray[Number]:
     """Pad height and width, below and to the right, by reflection up to at least `size_hw`."""
     below, right = (max(0, size - have) for size, have in zip(size_hw, array.shape, strict=False))
     if not below and not right:

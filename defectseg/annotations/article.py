@@ -29,7 +29,7 @@ def find(root: Path) -> list[Path]:
 def read(root: Path) -> LabelSet:
     """Read every product of the folder; what is wrong is in the result, not raised."""
     images: list[LabelledImage] = []
-    problems = _folders_without_labels(root)
+    problems = _unclaimed_folders(root)
     rows_without_image: list[tuple[str, Problem]] = []
     images_without_row: list[tuple[str, Problem]] = []
     for folder in find(root):
@@ -63,22 +63,21 @@ def read(root: Path) -> LabelSet:
     )
 
 
-def _folders_without_labels(root: Path) -> list[Problem]:
-    """Find folders of images that belong to no product, which would else be passed over."""
-    labelled = [folder.name for folder in find(root)]
-    products = [name.removesuffix("_def") for name in labelled]
+def _unclaimed_folders(root: Path) -> list[Problem]:
+    """Find images that belong to no product, which would else be passed over."""
+    products = [folder.name.removesuffix("_def") for folder in find(root)]
+    # The official masks lie beside the labels they are the same as.
+    claimed = {root / f"{name}{end}" for name in products for end in ("", "_def", "_def_masks")}
+    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
     return [
         Problem(
             str(folder),
-            f"images, but no folder {folder.name}_def beside it",
-            "ClassN_def with labels.txt for each ClassN",
-            "Add it (with an empty labels.txt if no image is defective), or move the folder out.",
+            f"{len(_image_files(folder))} image(s) that belong to no product",
+            "images in ClassN or ClassN_def only, and a ClassN_def for each ClassN",
+            "Move them there, or out of the folder; ClassN_def may hold an empty labels.txt.",
         )
-        for folder in sorted(path for path in root.iterdir() if path.is_dir())
-        # Other folders of a product, as ClassN_def_masks, hold no images to be inspected.
-        if folder.name not in products
-        and not folder.name.startswith(tuple(labelled))
-        and _image_files(folder)
+        for folder in folders
+        if folder not in claimed and _image_files(folder)
     ]
 
 

@@ -57,7 +57,9 @@ def read(root: Path) -> LabelSet:
                     rows_without_image.append((product, problem))
                     break
             else:
-                images.append(LabelledImage(image, product, mask=mask, split=split))
+                declared = source if mask else ""
+                label = LabelledImage(image, product, mask=mask, split=split, source=declared)
+                images.append(label)
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES and path.name not in seen:
                 found, expected = f"no row in {labels}", "a row for every image"

@@ -54,6 +54,8 @@ class LabelledImage:
         The label, where it is a picture of the same size as the image.
     split : str or None
         ``"train"`` or ``"test"`` where the data set's authors have already divided it.
+    source : str
+        Where a row calls it defective, as ``Labels.txt:12``; its mask may then not be empty.
 
     An image without ellipses and without mask is defect-free.
     """
@@ -63,6 +65,7 @@ class LabelledImage:
     ellipses: tuple[Ellipse, ...] = ()
     mask: Path | None = None
     split: str | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)

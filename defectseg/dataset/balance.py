@@ -22,7 +22,7 @@ def draw_epoch(
         Images a batch, at least 1.
     good_per_defective : float
         Good images drawn for each defective one; 0 for none. A batch holds whole images, so the
-        share is met as nearly as the batch size allows; at least one image a batch is defective.
+        share is met as nearly as the batch size allows, with at least one image of each kind.
     passes : int
         How often each defective image is shown, at least 1.
     rng : numpy.random.Generator
@@ -31,15 +31,19 @@ def draw_epoch(
     Returns
     -------
     ndarray of shape (steps, batch_size), int64
-        Indices into `defective`, in random order within a batch.
+        Indices into `defective`. Within a batch the kinds are spread evenly, so that each device
+        of a split batch gets defective images where there are enough.
 
     Raises
     ------
     ValueError
-        If no image is defective, or good ones are asked for and there are none.
+        If no image is defective, or good ones are asked for and there are none, or no room.
     """
     defects, goods = np.flatnonzero(defective), np.flatnonzero(~defective)
-    per_batch = int(np.clip(round(batch_size / (1 + good_per_defective)), 1, batch_size))
+    most = batch_size - 1 if good_per_defective else batch_size
+    if not most:
+        raise ValueError("Expected a batch_size of at least 2 for both kinds. Received 1.")
+    per_batch = int(np.clip(round(batch_size / (1 + good_per_defective)), 1, most))
     if not len(defects):
         raise ValueError("Expected at least one defective image. Received none.")
     if per_batch < batch_size and not len(goods):
@@ -54,8 +58,8 @@ def draw_epoch(
         ],
         axis=1,
     )
-    # Shuffled, so that each device of a split batch gets defective images.
-    return rng.permuted(batches, axis=1)
+    shares = [(np.arange(n) + 0.5) / max(n, 1) for n in (per_batch, batch_size - per_batch)]
+    return batches[:, np.argsort(np.concatenate(shares), kind="stable")]
 
 
 def _deal(

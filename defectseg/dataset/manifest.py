@@ -106,6 +106,15 @@ def read_manifest(folder: Path) -> list[Sample]:
     return [sample for sample in samples if sample]
 
 
+def data_sha256(folder: Path, samples: Iterable[Sample]) -> str:
+    """Return a hash of all that a prepared folder says: its manifest, and its masks' bytes."""
+    digest = hashlib.sha256((folder / FILE_NAME).read_bytes())
+    for sample in samples:
+        if sample.mask:
+            digest.update(sample.mask.read_bytes())
+    return digest.hexdigest()
+
+
 def _parse_row(
     row: dict[str | Any, str | Any], folder: Path, source: str, problems: list[Problem]
 ) -> Sample | None:

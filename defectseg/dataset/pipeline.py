@@ -1,5 +1,6 @@
 """From samples to batches: the tf.data input pipeline of training and validation."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -132,27 +133,51 @@ def crop_pair(
     return image[window], mask[window]
 
 
-def validation_batches(cache: PairCache, *, multiple: int, batch_size: int) -> tf.data.Dataset:
-    """Return whole images in order, padded by reflection to the size of the largest.
+def validation_batches(
+    cache: PairCache, *, multiple: int, batch_size: int, fill_last: bool = False
+) -> tf.data.Dataset:
+    """Return whole images, padded by reflection; those of one padded size make batches.
+
+    Parameters
+    ----------
+    cache : PairCache
+    multiple : int
+        Height and width are padded to a multiple of this.
+    batch_size : int
+        Images a batch at most.
+    fill_last : bool
+        Fill a batch that is not full by repeating its images: several devices must all have some.
 
     Returns
     -------
     tf.data.Dataset
-        Of ``(images, masks)``, as `training_batches`; the last batch may be smaller.
+        Of ``(images, masks)``, as `training_batches`.
     """
-    height = max(sample.height for sample in cache.samples)
-    width = max(sample.width for sample in cache.samples)
-    size_hw = (height + -height % multiple, width + -width % multiple)
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, sample in enumerate(cache.samples):
+        height, width = sample.height, sample.width
+        groups[height + -height % multiple, width + -width % multiple].append(index)
+    batches = [
+        group[start : start + batch_size]
+        for group in groups.values()
+        for start in range(0, len(group), batch_size)
+    ]
+    if fill_last:
+        batches = [[batch[i % len(batch)] for i in range(batch_size)] for batch in batches]
 
-    def load(index: int) -> Pair:
-        image, mask = cache.load(int(index))
-        return pad_to_size(image, size_hw), pad_to_size(mask, size_hw)
+    def load(number: int) -> Pair:
+        pairs = [cache.load(index) for index in batches[int(number)]]
+        images = [pad_to_multiple(image, multiple) for image, _ in pairs]
+        masks = [pad_to_multiple(mask, multiple) for _, mask in pairs]
+        return np.stack(images), np.stack(masks)
 
-    def to_tensors(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, mask = tf.numpy_function(load, (index,), (tf.uint8, tf.uint8))
-        image = tf.cast(tf.ensure_shape(image, (*size_hw, cache.channels)), tf.float32)
-        return image, tf.cast(tf.ensure_shape(mask, (*size_hw, 1)), tf.float32)
+    def to_tensors(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, masks = tf.numpy_function(load, (number,), (tf.uint8, tf.uint8))
+        count = batch_size if fill_last else None
+        images = tf.ensure_shape(images, (count, None, None, cache.channels))
+        masks = tf.ensure_shape(masks, (count, None, None, 1))
+        return tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
 
-    dataset = tf.data.Dataset.range(len(cache.samples))
+    dataset = tf.data.Dataset.range(len(batches))
     dataset = dataset.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)

@@ -179,6 +179,10 @@ def _check(label: LabelledImage) -> _Checked | list[Problem]:
         found = f"a mask of {mask.shape[1]}×{mask.shape[0]} pixels"
         expected = f"{width}×{height}, as its image {label.image.name}"
         return [Problem(str(label.mask), found, expected, "Replace the mask.")]
+    if label.source and not mask.any():
+        found = f"a defective image, {label.image.name}, whose mask {label.mask} is empty"
+        fix = "Replace the mask, or call the image good."
+        return [Problem(label.source, found, "a mask with the defect", fix)]
     outside = [
         Problem(
             ellipse.source,

@@ -15,6 +15,7 @@ from defectseg.bundle import (
     CARD,
     METRICS,
     MODEL,
+    PLOTS,
     Calibration,
     Gate,
     Thresholds,
@@ -25,8 +26,9 @@ from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
 from defectseg.evaluation.evaluate import Summary, evaluate, summarise
 from defectseg.evaluation.model_card import write_model_card
+from defectseg.evaluation.plots import validation_sheet
 from defectseg.evaluation.thresholds import choose_thresholds
-from defectseg.image_io import read_image, read_mask, to_gray
+from defectseg.image_io import read_image, read_mask, to_gray, write_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.regions import windowed_score
@@ -68,7 +70,7 @@ def complete_bundle(
         gate=_calibrate_gate(split["train"], config.calibration.gate_percentile, tick),
         thresholds=_calibrate_thresholds(engine, split["train"], split["val"], tick),
         model_sha256=file_sha256(config.run / MODEL),
-        data_sha256=file_sha256(config.data / manifest.FILE_NAME),
+        data_sha256=manifest.data_sha256(config.data, samples),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     predictor = Predictor(engine, calibration)
@@ -77,10 +79,13 @@ def complete_bundle(
         for name in ("val", "test")
         if split[name]
     }
-    write_atomically(config.run / CALIBRATION, calibration.model_dump_json(indent=2) + "\n")
+    sheet = validation_sheet(predictor, split["val"])
+    write_picture(config.run / PLOTS / "validation.png", sheet)
     write_atomically(config.run / METRICS, json.dumps(figures, indent=2) + "\n")
     card = write_model_card(config, calibration, figures, samples)
     write_atomically(config.run / CARD, card)
+    # Last, so that a run which is stopped before is an incomplete bundle.
+    write_atomically(config.run / CALIBRATION, calibration.model_dump_json(indent=2) + "\n")
     return figures
 
 

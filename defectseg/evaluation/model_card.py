@@ -27,7 +27,7 @@ def write_model_card(
         "",
         "## Data",
         "",
-        f"Manifest SHA-256 `{calibration.data_sha256}`, network SHA-256 "
+        f"Data SHA-256 (manifest and masks) `{calibration.data_sha256}`, network SHA-256 "
         f"`{calibration.model_sha256}`.",
         "",
         "| product | " + " | ".join(f"{s}: good / defective" for s in SPLITS) + " |",

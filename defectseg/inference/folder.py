@@ -88,7 +88,7 @@ def predict_folder(
         raise DataError(
             f"{source} holds no images (PNG, JPEG, BMP or TIFF); {len(ignored)} other file(s)."
         )
-    products = _products(found, list(bundle.calibration.gate.products), product)
+    products = _tell_products(found, list(bundle.calibration.gate.products), product)
     engine = load_engine(bundle.model_path, bundle.config.model)
     predictor = Predictor(engine, bundle.calibration)
     names = name_pictures(file.relative for file in found)
@@ -108,13 +108,16 @@ def predict_folder(
 
 
 def _predict_file(
-    predictor: Predictor, writer: ResultsWriter, file: FoundFile, product: str
+    predictor: Predictor, writer: ResultsWriter, file: FoundFile, product: str | None
 ) -> Row:
     started = time.monotonic()
     sha256 = ""
     try:
         if file.problem:
             raise ImageReadError(file.problem)
+        if product is None:
+            known = ", ".join(predictor.calibration.gate.products)
+            raise DataError(f"no folder in its path is named after a product ({known})")
         data = read_bytes(file.path)
         sha256 = hashlib.sha256(data).hexdigest()
         image = decode_image(data)
@@ -132,8 +135,10 @@ def _predict_file(
     return row
 
 
-def _products(found: Sequence[FoundFile], known: Sequence[str], product: str | None) -> list[str]:
-    """Return the product of each file, or raise with the files whose product cannot be told."""
+def _tell_products(
+    found: Sequence[FoundFile], known: Sequence[str], product: str | None
+) -> Sequence[str | None]:
+    """Return the product of each file, None where its path does not tell; raise if none does."""
     if product is not None and product not in known:
         raise DataError(f"--product {product}: the bundle was trained on {', '.join(known)}.")
     if product is None and len(known) == 1:
@@ -141,14 +146,13 @@ def _products(found: Sequence[FoundFile], known: Sequence[str], product: str | N
     if product is not None:
         return [product] * len(found)
     told = [_product_in_path(file, known) for file in found]
-    unknown = [file.relative for file, name in zip(found, told, strict=True) if name is None]
-    if unknown:
+    if not any(told):
         raise DataError(
-            f"The bundle knows {len(known)} products ({', '.join(known)}), and the product of "
-            f"{len(unknown)} image(s) cannot be told, such as {_printable(unknown[0])}. Name it by "
+            f"The bundle knows {len(known)} products ({', '.join(known)}), and which one the "
+            f"images show cannot be told, such as {_printable(found[0].relative)}. Name it by "
             "--product, or put the images in folders named after their products."
         )
-    return [name for name in told if name is not None]
+    return told
 
 
 def _product_in_path(file: FoundFile, known: Sequence[str]) -> str | None:

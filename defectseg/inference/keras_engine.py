@@ -1,15 +1,16 @@
 """The Keras engine: the only module of prediction that loads TensorFlow."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from defectseg.config import ModelSettings
+from defectseg.config import SMALLEST_STD, STANDARDISED, ModelSettings
 from defectseg.image_io import pad_to_multiple, to_channels
-from defectseg.inference.tiling import map_tiles
+from defectseg.inference.tiling import fits_one_tile, map_tiles
 
 
 class KerasEngine:
@@ -28,22 +29,35 @@ class KerasEngine:
 
     def __init__(self, model: Path, settings: ModelSettings) -> None:
         network = keras.models.load_model(model, compile=False)
+        inner = keras.Model(network.get_layer(STANDARDISED).output, network.output)
         self._settings = settings
+        self._run = self._trace(network)
+        self._run_standardised = self._trace(inner)
+
+    def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """See `engines.Engine`."""
+        inputs = to_channels(image, self._settings.channels)
+        if fits_one_tile(inputs):
+            return self._call(self._run, inputs)
+        mean, deviation = inputs.mean(dtype=np.float64), inputs.std(dtype=np.float64)
+        divisor = max(deviation, SMALLEST_STD)
+
+        def run(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            return self._call(self._run_standardised, ((tile - mean) / divisor).astype(np.float32))
+
+        return map_tiles(run, inputs)
+
+    def _call(self, run: Any, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        height, width = inputs.shape[:2]
+        padded = pad_to_multiple(inputs, self._settings.multiple)
+        outputs = run(tf.constant(padded[None], tf.float32)).numpy()
+        return np.ascontiguousarray(outputs[0, :height, :width, 0])
+
+    def _trace(self, network: keras.Model) -> Any:
+        # Of any size, so that it is traced once.
         shape = (1, None, None, self._settings.channels)
-        self._run = tf.function(
+        return tf.function(
             lambda inputs: network(inputs, training=False),
             input_signature=[tf.TensorSpec(shape, tf.float32)],
             autograph=False,
         )
-
-    def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """See `engines.Engine`."""
-        return map_tiles(self._probability, image)
-
-    def _probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        height, width = image.shape[:2]
-        inputs = to_channels(
-            pad_to_multiple(image, self._settings.multiple), self._settings.channels
-        )
-        outputs = self._run(tf.constant(inputs[None], tf.float32)).numpy()
-        return np.ascontiguousarray(outputs[0, :height, :width, 0])

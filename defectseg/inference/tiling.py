@@ -10,17 +10,23 @@ TILE_PX = 2048
 MARGIN_PX = 128
 
 
+def fits_one_tile(image: npt.NDArray[np.uint8]) -> bool:
+    """Tell whether an image of ``(H, W, …)`` is computed as a whole."""
+    height, width = image.shape[:2]
+    return max(height, width) <= TILE_PX + 2 * MARGIN_PX
+
+
 def map_tiles(
     run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
     image: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.float32]:
-    """Apply a function to an image, tile by tile where the image is larger than a tile.
+    """Apply a function to an image, tile by tile if it does not fit one.
 
     Parameters
     ----------
     run : callable
-        Takes ``(h, w)`` or ``(h, w, 3)`` uint8, returns ``(h, w)`` float32.
-    image : ndarray of shape (H, W) or (H, W, 3), uint8
+        Takes ``(h, w, …)`` uint8, returns ``(h, w)`` float32.
+    image : ndarray of shape (H, W, …), uint8
 
     Returns
     -------
@@ -29,7 +35,7 @@ def map_tiles(
         network answers worse along a border.
     """
     height, width = image.shape[:2]
-    if max(height, width) <= TILE_PX + 2 * MARGIN_PX:
+    if fits_one_tile(image):
         return run(image)
     result = np.empty((height, width), np.float32)
     for rows, outer_rows in _spans(height):

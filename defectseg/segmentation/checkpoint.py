@@ -28,7 +28,7 @@ class TrainingState:
     seconds : float
         Time trained, over all starts.
     data_sha256 : str
-        Of the manifest.
+        Of the prepared data; see `manifest.data_sha256`.
     """
 
     epoch: int

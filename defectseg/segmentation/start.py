@@ -20,7 +20,7 @@ def starting_state(config: Config, resume: bool, data_sha256: str) -> TrainingSt
     config : Config
     resume : bool
     data_sha256 : str
-        Of the manifest.
+        Of the prepared data; see `manifest.data_sha256`.
 
     Returns
     -------

@@ -6,7 +6,6 @@ bundle's network, false alarms on the good ones counted (see `selection_iou`).
 """
 
 import csv
-import hashlib
 import io
 import math
 import time
@@ -20,8 +19,8 @@ import pandas as pd
 import tensorflow as tf
 
 from defectseg.atomic import write_atomically
-from defectseg.bundle import CONFIG, HISTORY, MODEL, PLOTS
-from defectseg.config import Config, TrainSettings, dump_config
+from defectseg.bundle import CALIBRATION, CONFIG, HISTORY, MODEL, PLOTS
+from defectseg.config import Config, ModelSettings, TrainSettings, dump_config
 from defectseg.dataset import balance, manifest
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import PairCache, training_batches, validation_batches
@@ -30,7 +29,7 @@ from defectseg.segmentation import checkpoint
 from defectseg.segmentation.checkpoint import TrainingState
 from defectseg.segmentation.losses import LOSSES
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
-from defectseg.segmentation.plots import plot_curves, plot_validation
+from defectseg.segmentation.plots import plot_curves
 from defectseg.segmentation.start import starting_state
 from defectseg.segmentation.unet import build_unet
 
@@ -81,7 +80,7 @@ def train(
     _check_samples(config, train_samples, val_samples)
     # In the order of their hashes, so that each validation batch holds both kinds, as in training.
     val_samples.sort(key=lambda sample: sample.sha256)
-    data_sha256 = hashlib.sha256((config.data / manifest.FILE_NAME).read_bytes()).hexdigest()
+    data_sha256 = manifest.data_sha256(config.data, samples)
     state = starting_state(config, resume, data_sha256)
 
     keras.utils.set_random_seed(config.train.seed)
@@ -94,20 +93,22 @@ def train(
         else:
             model = build_unet(config.model)
             compile_model(model, config.train)
+    # From here on the run is no bundle, until it is calibrated again.
+    (config.run / CALIBRATION).unlink(missing_ok=True)
     write_atomically(config.run / CONFIG, dump_config(config))
     cache = PairCache(train_samples, config.model.channels, config.train.cache_mb)
     validation = validation_batches(
         PairCache(val_samples, config.model.channels, config.train.cache_mb),
         multiple=config.model.multiple,
         batch_size=config.train.batch_size,
+        fill_last=strategy.num_replicas_in_sync > 1,
     )
     state = _run_epochs(config, model, cache, validation, state, monitor)
 
     best = checkpoint.load_best(config.run, state)
-    _save_network(best, config.run / MODEL)
-    plots = config.run / PLOTS
-    plot_curves(pd.read_csv(config.run / HISTORY), state.best_epoch, plots / "curves.png")
-    plot_validation(best, val_samples, config.model, plots / "validation.png")
+    _save_network(best, config.model, config.run / MODEL)
+    history = pd.read_csv(config.run / HISTORY)
+    plot_curves(history, state.best_epoch, config.run / PLOTS / "curves.png")
     return state
 
 
@@ -261,6 +262,14 @@ def _check_samples(config: Config, train: Sequence[Sample], val: Sequence[Sample
                     "kinds in both splits. Add images, or prepare with other shares "
                     "(--val, --test)."
                 )
+    products = {sample.product for sample in (*train, *val)}
+    lacking = products - {sample.product for sample in train if not sample.defective}
+    if lacking:
+        raise DataError(
+            f"{config.data} has no good training image of {', '.join(sorted(lacking))}: they set "
+            "the sharpness below which an image is not believed. Add some, or prepare with "
+            "smaller shares (--val, --test)."
+        )
     sizes = {(sample.width, sample.height) for sample in train}
     if config.train.crop_px is None and len(sizes) > 1:
         raise ConfigError(
@@ -281,7 +290,7 @@ def _read_history(run: Path, epochs: int) -> list[Row]:
 def _write_history(run: Path, rows: Sequence[Row]) -> None:
     text = io.StringIO()
     table = pd.DataFrame(rows).astype({"epoch": int})
-    table.to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
+    table.to_csv(text, index=False, float_format="%.6g", na_rep="nan", lineterminator="\n")
     write_atomically(run / HISTORY, text.getvalue())
 
 
@@ -292,9 +301,14 @@ def _log(writer: Any, row: Row) -> None:
     writer.flush()
 
 
-def _save_network(model: keras.Model, path: Path) -> None:
-    """Save the network alone: prediction needs no optimiser, loss or metric."""
-    bare = keras.Model(model.inputs, model.outputs, name=model.name)
+def _save_network(model: keras.Model, settings: ModelSettings, path: Path) -> None:
+    """Save the network alone, in float32: without optimiser, loss and metrics.
+
+    Float16 is for the training on a GPU; a CPU computes slowly with it, and less well.
+    """
+    keras.mixed_precision.set_global_policy("float32")
+    bare = build_unet(settings.model_copy(update={"encoder_weights": None}))
+    bare.set_weights(model.get_weights())
     temporary = path.with_name(f"part-{path.name}")
     bare.save(temporary)
     temporary.replace(path)

@@ -14,12 +14,11 @@ from keras import ops
 with contextlib.redirect_stdout(io.StringIO()):  # it greets on standard output
     import segmentation_models
 
-from defectseg.config import ModelSettings
+from defectseg.config import SMALLEST_STD, STANDARDISED, ModelSettings
 from defectseg.errors import ConfigError
 
 # Their layer names hold a "/", which Keras 3 does not save.
 _UNSUPPORTED = ("densenet",)
-_SMALLEST_STD = 1e-3
 # Keras' 0.99 takes some 500 steps to forget its start, a third of a short training. With 0.9
 # the statistics are those of ten batches, and validation jumps from epoch to epoch.
 _BATCH_NORM_MOMENTUM = 0.97
@@ -93,7 +92,9 @@ def _standardise(image: keras.KerasTensor) -> keras.KerasTensor:
     axes = (1, 2, 3)
     mean = ops.mean(image, axis=axes, keepdims=True)
     deviation = ops.std(image, axis=axes, keepdims=True)
-    return (image - mean) / ops.maximum(deviation, _SMALLEST_STD)
+    standardised = (image - mean) / ops.maximum(deviation, SMALLEST_STD)
+    # A name to go in by: a tile of a large image is standardised by the whole image's numbers.
+    return keras.layers.Identity(name=STANDARDISED)(standardised)
 
 
 def _double(hidden: keras.KerasTensor) -> keras.KerasTensor:

@@ -108,9 +108,18 @@ def test_cache_keeps_what_fits_and_reads_the_rest_again(tmp_path: Path) -> None:
     assert cache.load(1)[0].max() == 99  # no room was left: from the file
 
 
-def test_validation_pads_to_the_largest_and_keeps_order(tmp_path: Path) -> None:
-    cache = PairCache(make_samples(tmp_path, [(30, 30), (40, 70), (64, 10)]), 1, megabytes=1)
+def test_validation_batches_are_of_one_padded_size_and_hold_each_image_once(
+    tmp_path: Path,
+) -> None:
+    sizes = [(30, 30), (40, 70), (32, 20), (9, 32)]
+    cache = PairCache(make_samples(tmp_path, sizes), 1, megabytes=1)
     got = list(validation_batches(cache, multiple=32, batch_size=2))
-    # The largest height 64 and width 70, each up to a multiple of 32.
-    assert [images.shape for images, _ in got] == [(2, 64, 96, 1), (1, 64, 96, 1)]
-    assert got[1][0].numpy()[0, 0, 0, 0] == 20
+    # Padded to 32×32, 64×96, 32×32, 32×32: images 0 and 2, then 3 alone, then 1 alone.
+    assert [images.shape for images, _ in got] == [(2, 32, 32, 1), (1, 32, 32, 1), (1, 64, 96, 1)]
+    assert [images.numpy()[:, 0, 0, 0].tolist() for images, _ in got] == [[0, 20], [30], [10]]
+
+
+def test_validation_batches_can_be_filled_for_several_devices(tmp_path: Path) -> None:
+    cache = PairCache(make_samples(tmp_path, [(32, 32)] * 3), 1, megabytes=1)
+    got = list(validation_batches(cache, multiple=32, batch_size=2, fill_last=True))
+    assert [images.numpy()[:, 0, 0, 0].tolist() for images, _ in got] == [[0, 10], [20, 20]]

@@ -12,6 +12,7 @@ import pytest
 
 from defectseg.bundle import load_bundle
 from defectseg.config import dump_config
+from defectseg.dataset.manifest import data_sha256, read_manifest
 from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation.training import learning_rate_at, selection_iou, train
 from tests.conftest import make_config
@@ -31,12 +32,13 @@ def history(run: Path) -> pd.DataFrame:
     return pd.read_csv(run / "history.csv").drop(columns="seconds")
 
 
-def test_training_leaves_a_whole_bundle(bundle_folder: Path) -> None:
+def test_training_leaves_a_whole_bundle(bundle_folder: Path, prepared: Path) -> None:
     bundle = load_bundle(bundle_folder)
     rows = history(bundle_folder)
     assert list(rows["epoch"]) == [1, 2, 3, 4, 5, 6]
     assert rows["loss"].iloc[-1] < rows["loss"].iloc[0]
     assert set(bundle.calibration.gate.products) == {"Class1", "Class5"}
+    assert bundle.calibration.data_sha256 == data_sha256(prepared, read_manifest(prepared))
     assert {path.name for path in (bundle_folder / "plots").iterdir()} == {
         "curves.png",
         "validation.png",
@@ -88,7 +90,8 @@ def test_killed_and_resumed_is_the_same_as_undisturbed(prepared: Path, tmp_path:
 
 @pytest.mark.slow
 def test_two_devices_train_together(prepared: Path, tmp_path: Path) -> None:
-    config = make_config(prepared, tmp_path / "run", epochs=2)
+    # 8 validation images in batches of 3: the last would leave a device without any.
+    config = make_config(prepared, tmp_path / "run", epochs=2, batch_size=3)
     (tmp_path / "two.yaml").write_text(dump_config(config))
     # Logical devices can be made only before TensorFlow starts: a process of its own.
     script = f"""
@@ -107,7 +110,7 @@ train(load_config(Path({str(tmp_path / "two.yaml")!r})), Silent(), strategy=stra
     assert done.returncode == 0, done.stderr[-3000:]
     rows = history(config.run)
     assert len(rows) == 2
-    assert np.isfinite(rows["loss"]).all()
+    assert np.isfinite(rows.to_numpy()).all()
     assert (config.run / "model.keras").is_file()
 
 
@@ -156,6 +159,14 @@ def test_a_split_without_one_kind_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_product_without_good_training_images_is_refused(prepared: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(prepared / "manifest.csv")
+    good = (table["product"] == "Class5") & (table["split"] == "train") & (table["defective"] == 0)
+    data = other_data(prepared, tmp_path / "data", ~good)
+    with pytest.raises(DataError, match="no good training image of Class5"):
+        train(make_config(data, tmp_path / "run"), Silent())
+
+
 def test_whole_images_of_several_sizes_are_refused(prepared: Path, tmp_path: Path) -> None:
     table = pd.read_csv(prepared / "manifest.csv")
     data = other_data(prepared, tmp_path / "data", table["width"] > 0)
@@ -184,11 +195,12 @@ def test_mixed_precision_trains(prepared: Path, tmp_path: Path) -> None:
     import keras
 
     config = make_config(prepared, tmp_path / "run", epochs=1, mixed_precision=True)
-    try:
-        assert train(config, Silent()).epoch == 1
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
+    assert train(config, Silent()).epoch == 1
     assert np.isfinite(history(config.run)["loss"]).all()
+    # Float16 was for the training: what is left computes in float32, and so do later networks.
+    network = keras.models.load_model(config.run / "model.keras")
+    assert {layer.compute_dtype for layer in network._flatten_layers()} == {"float32"}
+    assert keras.mixed_precision.global_policy().name == "float32"
 
 
 @pytest.mark.gpu
