@@ -19,6 +19,7 @@ def main() -> None:
     started = time.monotonic()
     figures = run_demo(output, ROOT / "configs" / "demo.yaml")
     minutes = (time.monotonic() - started) / 60
+    (ROOT / "docs").mkdir(exist_ok=True)
     shutil.copy(output / "demo.png", ROOT / "docs" / "demo.png")
     write_result("demo", {"minutes": round(minutes, 1), "figures": figures})
     table = pd.DataFrame(figures).set_index("test images")

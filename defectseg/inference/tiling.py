@@ -13,7 +13,7 @@ MARGIN_PX = 128
 def fits_one_tile(image: npt.NDArray[np.uint8]) -> bool:
     """Tell whether an image of ``(H, W, …)`` is computed as a whole."""
     height, width = image.shape[:2]
-    return max(height, width) <= TILE_PX + 2 * MARGIN_PX
+    return bool(max(height, width) <= TILE_PX + 2 * MARGIN_PX)
 
 
 def map_tiles(
