@@ -120,6 +120,7 @@ def prepare(
     """Turn labels into masks, a manifest and an audit sheet.
 
     Example: `defectseg prepare --input data/raw/synthetic --output data/prepared/synthetic`
+    (after that of synth)
     """
     commands.prepare(
         input,
@@ -148,7 +149,7 @@ def train(
 ) -> None:
     """Train a U-Net and leave a bundle.
 
-    Example, after the demo: `defectseg train --config configs/demo.yaml --run runs/again`
+    Example: `defectseg train --config configs/demo.yaml --run runs/again` (after the demo)
     """
     commands.train(load_config(config, set_ or (), data=data, run=run), resume=resume)
 
@@ -167,6 +168,7 @@ def predict(
     Exit status: 0, or 1 if some images could not be read.
 
     Example: `defectseg predict --model runs/demo/bundle --input runs/demo/test --output results`
+    (after the demo)
     """
     raise typer.Exit(commands.predict(model, input, output, product=product))
 

@@ -60,6 +60,15 @@ def test_synth_leaves_an_occupied_folder_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_fault_of_our_own_is_told_from_unreadable_images(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("defectseg.commands.synth", lambda *a, **b: 1 / 0)
+    status, text = run("synth", "--output", tmp_path / "new")
+    assert status == 3
+    assert "ZeroDivisionError" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -42,11 +42,27 @@ def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
         ("data: d\nrun: r", "data.x=1", "'data' is a value, not a section"),
         ("data: d\nrun: r", "modle.channels=1", "did you mean 'model'"),
         ("data: d\nrun: r", "train.crop_px=100", "not a multiple of 64"),
+        ("data: d\nrun: r", "train.batch_size=1", "no room for a defective and a good"),
+        ("data: d\nrun: r", "train.seed=4294967296", "less than 4294967296"),
     ],
 )
 def test_messages(tmp_path: Path, text: str, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         load_config(write(tmp_path, text), [override] if override else [])
+
+
+@pytest.mark.parametrize("name", ["data #3", "007", "2024-11-21", "no", "a=b"])
+def test_paths_are_taken_as_they_are(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "data: d\nrun: r")
+    config = load_config(path, data=Path(name), run=Path("x") / name)
+    assert (config.data, config.run) == (Path(name), Path("x") / name)
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_bytes("data: caf\xe9".encode("latin-1"))
+    with pytest.raises(ConfigError, match="is not YAML in UTF-8"):
+        load_config(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from defectseg.demo import run_demo
-from defectseg.errors import DataError
+from defectseg.errors import ConfigError, DataError
 
 
 @pytest.mark.slow
@@ -26,6 +26,14 @@ def test_the_demo_walks_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (output / "demo.png").is_file()
     text = capsys.readouterr().out
     assert str(output / "results" / "report.html") in text
+
+
+def test_a_wrong_setting_does_not_cost_the_last_demo(tmp_path: Path) -> None:
+    (tmp_path / ".defectseg-demo").touch()
+    (tmp_path / "results").mkdir()
+    with pytest.raises(ConfigError):
+        run_demo(tmp_path, tmp_path / "typo.yaml")
+    assert (tmp_path / "results").is_dir()
 
 
 def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:

@@ -149,7 +149,16 @@ def test_images_of_an_unlabelled_product_are_not_passed_over(tmp_path: Path) -> 
     (root / "notes").mkdir()
     (problem,) = refused(root)
     assert problem.where == str(root / "Class2")
-    assert "no folder Class2_def" in problem.found
+    assert "belong to no product" in problem.found
+
+
+@pytest.mark.parametrize("folder", ["", "Class1/sub", "Class1_def/sub", "Class1_default"])
+def test_images_in_other_places_are_not_passed_over(folder: str, tmp_path: Path) -> None:
+    root = make(tmp_path / "raw")
+    write_images(root / folder, "901.png", "902.png")
+    (problem,) = refused(root)
+    assert problem.where == str(root / folder)
+    assert problem.found == "2 image(s) that belong to no product"
 
 
 @pytest.mark.real_data

@@ -62,6 +62,17 @@ def test_bad_row_is_refused_with_its_line(
     assert all(where == str(root / "Class1" / "Train" / "0003.PNG") for where in rest)
 
 
+@pytest.mark.parametrize(("level", "found"), [(0, "is empty"), (1, "largest value is 1")])
+def test_mask_of_a_defective_image_must_show_the_defect(
+    level: int, found: str, tmp_path: Path
+) -> None:
+    root = make(tmp_path / "raw")
+    mask = rectangle(slice(5, 9), slice(5, 9)) // 255 * level
+    write_gray(root / "Class1" / "Train" / "Label" / "0002_label.PNG", mask)
+    (problem,) = refused(root)  # not taken for a good image
+    assert found in problem.found
+
+
 def test_image_without_row_is_refused(tmp_path: Path) -> None:
     root = make(tmp_path / "raw")
     write_images(root / "Class1" / "Test", "0003.PNG")

@@ -27,7 +27,7 @@ def draw(
 
 
 @given(
-    st.integers(1, 20), st.integers(1, 30), st.integers(1, 16), st.floats(0, 9), st.integers(1, 4)
+    st.integers(1, 20), st.integers(1, 30), st.integers(2, 16), st.floats(0, 9), st.integers(1, 4)
 )
 def test_every_batch_has_defective_images_and_each_is_shown_as_often_as_asked(
     n_defective: int, n_good: int, batch_size: int, good_per_defective: float, passes: int
@@ -43,6 +43,7 @@ def test_every_batch_has_defective_images_and_each_is_shown_as_often_as_asked(
     per_batch = (batches < n_defective).sum(axis=1)
     assert (per_batch >= 1).all()
     assert len(set(per_batch)) == 1
+    assert (per_batch[0] < batch_size) == (good_per_defective > 0)
     shown = np.bincount(batches[batches < n_defective], minlength=n_defective)
     assert shown.min() >= passes
     # More only to fill the last batch.
@@ -61,7 +62,8 @@ def test_every_batch_has_defective_images_and_each_is_shown_as_often_as_asked(
         (6, 0.5, 4),
         (8, 1.5, 3),  # 8 / 2.5 = 3.2
         (4, 100, 1),  # never none
-        (1, 1, 1),
+        (4, 0.1, 3),  # nor ever no good one
+        (1, 0, 1),
     ],
 )
 def test_share_of_defective_images_is_the_one_asked_for(
@@ -87,14 +89,21 @@ def test_good_images_differ_between_epochs_and_are_the_same_for_one_seed() -> No
 
 
 def test_good_and_defective_images_are_mixed_within_a_batch() -> None:
-    batches = draw(40, 40, batch_size=8)
-    # A device that gets the first half of each batch gets some of either kind.
-    assert 0 < (batches[:, :4] < 40).mean() < 1
+    for good_per_defective, defective in ((1, 4), (3, 2)):
+        batches = draw(40, 40, batch_size=8, good_per_defective=good_per_defective)
+        # A device that gets half of each batch gets half of its defective images.
+        for half in (batches[:, :4], batches[:, 4:]):
+            assert ((half < 40).sum(axis=1) == defective // 2).all()
 
 
 def test_without_defective_images_there_is_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="at least one defective image"):
         draw(0, 5)
+
+
+def test_a_batch_of_one_has_no_room_for_both_kinds() -> None:
+    with pytest.raises(ValueError, match="batch_size of at least 2"):
+        draw(3, 3, batch_size=1)
 
 
 def test_good_images_that_are_asked_for_must_exist() -> None:

@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectseg.dataset.manifest import COLUMNS, Sample, assign_splits, read_manifest, write_manifest
+from defectseg.dataset.manifest import (
+    COLUMNS,
+    Sample,
+    assign_splits,
+    data_sha256,
+    read_manifest,
+    write_manifest,
+)
 from defectseg.errors import DataError
+from defectseg.image_io import read_mask, write_mask
 
 GOOD = {
     "image": "../raw/1.png",
@@ -199,3 +207,13 @@ def test_training_image_whose_copy_is_given_for_the_test_goes_there_too() -> Non
     keys, given_splits = ["same", "other", "same"], ["train", "train", "test"]
     splits = assign_splits(keys, [("A", True)] * 3, given_splits, val=0, test=0)
     assert splits == ["test", "train", "test"]
+
+
+def test_the_data_hash_changes_with_a_mask(prepared: Path) -> None:
+    folder = prepared.with_name("changed")  # beside it, so that the paths to the images hold
+    shutil.copytree(prepared, folder)
+    samples = read_manifest(folder)
+    before = data_sha256(folder, samples)
+    mask = next(sample.mask for sample in samples if sample.mask)
+    write_mask(mask, 1 - read_mask(mask))
+    assert data_sha256(folder, samples) != before

@@ -304,12 +304,30 @@ def test_product_is_told_from_the_folder(bundle_folder: Path, tmp_path: Path) ->
         assert float(row["sharpness_limit"]) == pytest.approx(gates[product].limit, abs=1e-4)
 
 
-def test_product_that_cannot_be_told_is_an_error(bundle_folder: Path, tmp_path: Path) -> None:
+def test_images_whose_product_cannot_be_told_are_errors_and_the_rest_goes_on(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
     fill(tmp_path / "in" / "Class1", "Class1")
+    fill(tmp_path / "in" / "Class7", "Class1")
+    (tmp_path / "in" / "x.png").mkdir()
+    status, printed = predict(bundle_folder, tmp_path / "in", tmp_path / "out")
+    assert status == 1
+    rows = Results(tmp_path / "in", tmp_path / "out", status, printed).rows()
+    outcomes = {row["image"]: row["outcome"] for row in rows}
+    assert outcomes.pop("x.png") == "ERROR"
+    assert len(outcomes) == 8
+    for name, outcome in outcomes.items():
+        assert (outcome == "ERROR") == name.startswith("Class7/")
+    assert "named after a product (Class1, Class5)" in rows[-2]["error"]
+
+
+def test_products_of_which_none_can_be_told_are_a_usage_error(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
     fill(tmp_path / "in" / "Class7", "Class1")
     status, printed = predict(bundle_folder, tmp_path / "in", tmp_path / "out")
     assert status == 2
-    assert "product of 4 image(s) cannot be told, such as Class7/0.png" in printed
+    assert "cannot be told, such as Class7/0.png" in printed
     assert not (tmp_path / "out").exists()
 
 
