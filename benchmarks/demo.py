@@ -20,7 +20,7 @@ def main() -> None:
     figures = run_demo(output, ROOT / "configs" / "demo.yaml")
     minutes = (time.monotonic() - started) / 60
     (ROOT / "docs").mkdir(exist_ok=True)
-    shutil.copy(output / "demo.png", ROOT / "docs" / "demo.png")
+    shutil.copy(output / "demo.jpg", ROOT / "docs" / "demo.jpg")
     write_result("demo", {"minutes": round(minutes, 1), "figures": figures})
     table = pd.DataFrame(figures).set_index("test images")
     got, count = table["got"], table["count"]

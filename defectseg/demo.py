@@ -54,7 +54,7 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     figures = _count_outcomes(rows, truth)
     out.print()
     print_table("What came of it", figures)
-    write_picture(output / "demo.png", _picture(rows, truth, results))
+    write_picture(output / "demo.jpg", _picture(rows, truth, results))
     out.print(f"\nLook at [bold]{results / 'report.html'}[/] first.")
     return figures
 

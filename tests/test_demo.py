@@ -23,7 +23,7 @@ def test_the_demo_walks_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixt
     assert blurred.sum() == 24  # 3 products, good and defective, 4 copies each
     # The gate does not depend on how well the network is trained.
     assert (rows["outcome"][blurred] == "RETAKE").all()
-    assert (output / "demo.png").is_file()
+    assert (output / "demo.jpg").is_file()
     text = capsys.readouterr().out
     assert str(output / "results" / "report.html") in text
 
