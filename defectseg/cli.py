@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from defectseg import __version__, commands
 from defectseg.config import load_config
@@ -26,7 +27,7 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except (DefectsegError, OSError) as error:
-            err.print(f"[bold red]Error[/] {_plain(str(error))}")
+            err.print(f"[bold red]Error[/] {escape(str(error))}")
             raise typer.Exit(commands.USAGE) from error
         except Exception as error:
             if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
@@ -38,12 +39,6 @@ class _Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             err.print("Stopped.")
             raise typer.Exit(130) from None
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 app = typer.Typer(

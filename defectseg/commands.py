@@ -4,9 +4,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from rich.markup import escape
+
 from defectseg.atomic import staged_folder
 from defectseg.config import Config
-from defectseg.console import TrainingProgress, counting, out, print_outcomes, print_table
+from defectseg.console import (
+    TrainingProgress,
+    bold,
+    counting,
+    out,
+    print_outcomes,
+    print_table,
+)
 from defectseg.errors import DataError
 from defectseg.quiet import quiet_stderr
 
@@ -32,7 +41,7 @@ def synth(
             seed=seed,
             on_image=lambda: tick(total),
         )
-    out.print(f"{count} images of {len(products)} product(s) are in [bold]{output}[/].")
+    out.print(f"{count} images of {len(products)} product(s) are in {bold(output)}.")
 
 
 def prepare(
@@ -52,7 +61,9 @@ def prepare(
             leave_out_unmatched=leave_out_unmatched,
             on_image=tick,
         )
-    out.print(f"{source} has the layout [bold]{layout}[/]: {READERS[layout].DESCRIPTION}.")
+    out.print(
+        f"{escape(str(source))} has the layout [bold]{layout}[/]: {READERS[layout].DESCRIPTION}."
+    )
     # Products side by side: they are few, and what is counted of each is much.
     columns = {product.product: asdict(product) for product in summary}
     counted = [field.name for field in fields(summary[0]) if field.name != "product"]
@@ -62,7 +73,7 @@ def prepare(
     ]
     print_table("What was prepared", rows)
     out.print(
-        f"Masks and manifest.csv are in [bold]{output}[/]. Look at [bold]{output / 'audit.png'}[/]"
+        f"Masks and manifest.csv are in {bold(output)}. Look at {bold(output / 'audit.png')}"
         ": each red line should lie around its defect."
     )
 
@@ -89,7 +100,7 @@ def train(config: Config, *, resume: bool) -> None:
     ]
     print_table("Figures (IoU over defective images only)", rows)
     out.print(
-        f"The bundle is [bold]{config.run}[/]: read {config.run / 'MODEL_CARD.md'}, look at "
+        f"The bundle is {bold(config.run)}: read {config.run / 'MODEL_CARD.md'}, look at "
         f"{config.run / 'plots' / 'validation.png'}.\n"
         f"Next: python predict.py --model {config.run} --input FOLDER --output FOLDER"
     )
@@ -110,10 +121,10 @@ def predict(model: Path, source: Path, output: Path, *, product: str | None) -> 
     print_outcomes(result.outcomes)
     if result.ignored:
         names = ", ".join(result.ignored[:5]) + (" …" if len(result.ignored) > 5 else "")
-        out.print(f"{len(result.ignored)} other file(s) were left alone: {names}")
+        out.print(f"{len(result.ignored)} other file(s) were left alone: {escape(names)}")
     out.print(
-        f"Open [bold]{output / 'report.html'}[/]; every image has its row in "
-        f"[bold]{output / 'predictions.csv'}[/]."
+        f"Open {bold(output / 'report.html')}; every image has its row in "
+        f"{bold(output / 'predictions.csv')}."
     )
     return SOME_UNREADABLE if result.outcomes["ERROR"] else OK
 

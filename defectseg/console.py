@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +21,11 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 _COLOURS = {"FAIL": "red", "REVIEW": "yellow", "RETAKE": "magenta", "ERROR": "bright_black"}
+
+
+def bold(path: Path) -> str:
+    """Return a path as markup in bold; its own square brackets stay what they are."""
+    return f"[bold]{escape(str(path))}[/]"
 
 
 @contextmanager

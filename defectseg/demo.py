@@ -12,7 +12,7 @@ import pandas as pd
 
 from defectseg import commands
 from defectseg.config import load_config
-from defectseg.console import out, print_table
+from defectseg.console import bold, out, print_table
 from defectseg.dataset.manifest import read_manifest
 from defectseg.errors import DataError
 from defectseg.image_io import read_image, write_gray, write_picture
@@ -55,7 +55,7 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     out.print()
     print_table("What came of it", figures)
     write_picture(output / "demo.jpg", _picture(rows, truth, results))
-    out.print(f"\nLook at [bold]{results / 'report.html'}[/] first.")
+    out.print(f"\nLook at {bold(results / 'report.html')} first.")
     return figures
 
 
