@@ -87,6 +87,12 @@ def train(
     precision = "mixed_float16" if config.train.mixed_precision else "float32"
     keras.mixed_precision.set_global_policy(precision)
     strategy = strategy or _default_strategy()
+    devices = strategy.num_replicas_in_sync
+    if config.train.batch_size % devices:
+        raise ConfigError(
+            f"train.batch_size = {config.train.batch_size} cannot be shared out evenly to the "
+            f"{devices} devices of this machine; expected a multiple of {devices}."
+        )
     with strategy.scope():
         if state.epoch:
             model = checkpoint.load_last(config.run, state)
@@ -101,7 +107,7 @@ def train(
         PairCache(val_samples, config.model.channels, config.train.cache_mb),
         multiple=config.model.multiple,
         batch_size=config.train.batch_size,
-        fill_last=strategy.num_replicas_in_sync > 1,
+        fill_last=devices > 1,
     )
     state = _run_epochs(config, model, cache, validation, state, monitor)
 

@@ -112,5 +112,5 @@ def test_keras_engine_answers_as_the_model_does(engine: Engine, bundle_folder: P
     model = keras.models.load_model(bundle_folder / "model.keras", compile=False)
     # Downscaled by 2, the network takes multiples of 2 · 32.
     inputs = pad_to_multiple(image, 64)[None, ..., None].astype(np.float32)
-    expected = np.asarray(model([inputs], training=False))
+    expected = np.asarray(model(inputs, training=False))
     np.testing.assert_allclose(engine.probability(image), expected[0, :100, :90, 0], atol=1e-5)

@@ -90,8 +90,8 @@ def test_killed_and_resumed_is_the_same_as_undisturbed(prepared: Path, tmp_path:
 
 @pytest.mark.slow
 def test_two_devices_train_together(prepared: Path, tmp_path: Path) -> None:
-    # 8 validation images in batches of 3: the last would leave a device without any.
-    config = make_config(prepared, tmp_path / "run", epochs=2, batch_size=3)
+    # 8 validation images in batches of 6: the last is not full.
+    config = make_config(prepared, tmp_path / "run", epochs=2, batch_size=6)
     (tmp_path / "two.yaml").write_text(dump_config(config))
     # Logical devices can be made only before TensorFlow starts: a process of its own.
     script = f"""
