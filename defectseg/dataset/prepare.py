@@ -1,25 +1,26 @@
 """From a folder of labels to a prepared folder: masks, manifest, audit sheet, summary."""
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from defectseg.annotations.ellipse import LabelledImage, LabelSet
+from defectseg.annotations.ellipse import LabelSet
 from defectseg.annotations.layouts import detect_layout, read_labels
 from defectseg.atomic import staged_folder, write_atomically
 from defectseg.dataset import manifest
 from defectseg.dataset.audit import audit_sheet
+from defectseg.dataset.checking import (
+    CheckedImage,
+    check_images,
+    find_contradictions,
+    find_missing_kinds,
+    make_mask,
+)
 from defectseg.dataset.manifest import Sample
-from defectseg.dataset.masks import crosses_border, rasterise_ellipses
-from defectseg.errors import ConfigError, DataError, ImageReadError, Problem
-from defectseg.image_io import decode_image, read_bytes, read_mask, write_mask, write_picture
+from defectseg.dataset.masks import crosses_border
+from defectseg.errors import ConfigError, DataError
+from defectseg.image_io import write_mask, write_picture
 
 AUDIT, MASKS = "audit.png", "masks"
 
@@ -39,17 +40,6 @@ class ProductSummary:
     ellipses_crossing_border: int
     rows_without_image: int
     images_without_row: int
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """An image that was decoded and whose label was found sound."""
-
-    label: LabelledImage
-    defective: bool
-    shape_hw: tuple[int, int]
-    sha256: str
-    content: str
 
 
 def prepare(
@@ -104,9 +94,9 @@ def prepare(
     if not leave_out_unmatched:
         problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
     labels_are_known = not problems
-    checked = _check_all(labels.images, problems, on_image)
-    problems += _contradictions(checked)
-    problems += _missing_kinds(checked, source, labels_are_known)
+    checked = check_images(labels.images, problems, on_image)
+    problems += find_contradictions(checked)
+    problems += find_missing_kinds(checked, source, labels_are_known)
     if problems:
         raise DataError(
             f"{source} cannot be prepared: {len(problems)} problem(s). Nothing was written.",
@@ -148,108 +138,9 @@ def _check_output(source: Path, output: Path) -> None:
         )
 
 
-def _check_all(
-    labels: Sequence[LabelledImage], problems: list[Problem], on_image: Callable[[int], None]
-) -> list[_Checked]:
-    checked: list[_Checked] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for result in pool.map(_check, labels):
-            if isinstance(result, _Checked):
-                checked.append(result)
-            else:
-                problems += result
-            on_image(len(labels))
-    return checked
-
-
-def _check(label: LabelledImage) -> _Checked | list[Problem]:
-    """Decode an image and make its mask, or say what is wrong with either."""
-    try:
-        data = read_bytes(label.image)
-        image = decode_image(data)
-    except ImageReadError as error:
-        fix = "Replace the image, or remove it and its label."
-        return [_unreadable(label.image, error, fix)]
-    height, width = image.shape[:2]
-    try:
-        mask = _make_mask(label, (height, width))
-    except ImageReadError as error:
-        return [_unreadable(label.mask, error, "Replace the mask.")]
-    if mask.shape != (height, width):
-        found = f"a mask of {mask.shape[1]}×{mask.shape[0]} pixels"
-        expected = f"{width}×{height}, as its image {label.image.name}"
-        return [Problem(str(label.mask), found, expected, "Replace the mask.")]
-    if label.source and not mask.any():
-        found = f"a defective image, {label.image.name}, whose mask {label.mask} is empty"
-        fix = "Replace the mask, or call the image good."
-        return [Problem(label.source, found, "a mask with the defect", fix)]
-    outside = [
-        Problem(
-            ellipse.source,
-            "an ellipse that covers no pixel: it is outside its image of "
-            f"{width}×{height} pixels, or too small (centre {ellipse.x:g}, {ellipse.y:g}, "
-            f"semi-axes {ellipse.semi_major:g}, {ellipse.semi_minor:g})",
-            "at least one pixel inside",
-            "Correct or remove the row.",
-        )
-        for ellipse in label.ellipses
-        if not rasterise_ellipses([ellipse], (height, width)).any()
-    ]
-    if outside:
-        return outside
-    pixels = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-    file_hash = hashlib.sha256(data).hexdigest()
-    return _Checked(label, bool(mask.any()), (height, width), file_hash, pixels)
-
-
-def _unreadable(path: Path | None, error: ImageReadError, fix: str) -> Problem:
-    # The error knows best what was expected, and ends with it.
-    found, _, expected = str(error).partition("; expected ")
-    expected = expected or "an image file that can be read"
-    return Problem(str(path), f"an unreadable file: {found}", expected, fix)
-
-
-def _make_mask(label: LabelledImage, shape_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    if label.mask is not None:
-        return read_mask(label.mask)
-    return rasterise_ellipses(label.ellipses, shape_hw)
-
-
-def _contradictions(checked: Sequence[_Checked]) -> list[Problem]:
-    """Find images of equal content that are labelled good here and defective there."""
-    first: dict[str, _Checked] = {}
-    problems: list[Problem] = []
-    for image in checked:
-        other = first.setdefault(image.content, image)
-        if image.defective != other.defective:
-            found = f"the same picture as {other.label.image}, one good and one defective"
-            fix = "Remove the one that is labelled wrongly."
-            problems.append(Problem(str(image.label.image), found, "one label", fix))
-    return problems
-
-
-def _missing_kinds(
-    checked: Sequence[_Checked], source: Path, labels_are_known: bool
-) -> list[Problem]:
-    count = Counter((image.label.product, image.defective) for image in checked)
-    problems = [
-        Problem(
-            str(source / product),
-            "no good images of this product",
-            "some: they set the sharpness below which an image is not believed",
-            "Add good images, or leave the product out.",
-        )
-        for product in sorted({product for product, _ in count})
-        if not count[product, False]
-    ]
-    # With labels that could not be read, none being defective says nothing.
-    if labels_are_known and not any(defective for _, defective in count):
-        fix = "Add defective images with their labels."
-        problems.append(Problem(str(source), "no defective images at all", "some", fix))
-    return problems
-
-
-def _write_masks(checked: Sequence[_Checked], splits: Sequence[str], folder: Path) -> list[Sample]:
+def _write_masks(
+    checked: Sequence[CheckedImage], splits: Sequence[str], folder: Path
+) -> list[Sample]:
     samples = []
     used: set[Path] = set()
     for image, split in zip(checked, splits, strict=True):
@@ -262,7 +153,7 @@ def _write_masks(checked: Sequence[_Checked], splits: Sequence[str], folder: Pat
                 number += 1
                 mask_path = mask_path.with_stem(f"{label.image.stem}-{number}")
             used.add(mask_path)
-            write_mask(mask_path, _make_mask(label, image.shape_hw))
+            write_mask(mask_path, make_mask(label, image.shape_hw))
         height, width = image.shape_hw
         facts = (label.product, image.defective, split, width, height, image.sha256)
         samples.append(Sample(label.image, mask_path, *facts))
@@ -270,7 +161,7 @@ def _write_masks(checked: Sequence[_Checked], splits: Sequence[str], folder: Pat
 
 
 def _summarise(
-    checked: Sequence[_Checked], splits: Sequence[str], labels: LabelSet
+    checked: Sequence[CheckedImage], splits: Sequence[str], labels: LabelSet
 ) -> list[ProductSummary]:
     summary = []
     unmatched = (*labels.rows_without_image, *labels.images_without_row)

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,23 +29,10 @@ from defectseg.segmentation import checkpoint
 from defectseg.segmentation.checkpoint import TrainingState
 from defectseg.segmentation.losses import LOSSES
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
+from defectseg.segmentation.pace import Monitor, Pace, Row, is_finished
 from defectseg.segmentation.plots import plot_curves
 from defectseg.segmentation.start import starting_state
 from defectseg.segmentation.unet import build_unet
-
-_WARM_UP = 0.03
-
-Row = dict[str, float]
-
-
-class Monitor(Protocol):
-    """Is told how a training goes on."""
-
-    def step(self, progress: float, epoch: int, loss: float) -> None:
-        """After each step: the share of the training that is done, and the epoch's mean loss."""
-
-    def epoch(self, row: Row, best: bool) -> None:
-        """After each epoch: its row of history.csv, and whether its weights are the best yet."""
 
 
 def train(
@@ -83,9 +70,6 @@ def train(
     data_sha256 = manifest.data_sha256(config.data, samples)
     state = starting_state(config, resume, data_sha256)
 
-    keras.utils.set_random_seed(config.train.seed)
-    precision = "mixed_float16" if config.train.mixed_precision else "float32"
-    keras.mixed_precision.set_global_policy(precision)
     strategy = strategy or _default_strategy()
     devices = strategy.num_replicas_in_sync
     if config.train.batch_size % devices:
@@ -93,12 +77,7 @@ def train(
             f"train.batch_size = {config.train.batch_size} cannot be shared out evenly to the "
             f"{devices} devices of this machine; expected a multiple of {devices}."
         )
-    with strategy.scope():
-        if state.epoch:
-            model = checkpoint.load_last(config.run, state)
-        else:
-            model = build_unet(config.model)
-            compile_model(model, config.train)
+    model = _open_model(config, state, strategy)
     # From here on the run is no bundle, until it is calibrated again.
     (config.run / CALIBRATION).unlink(missing_ok=True)
     write_atomically(config.run / CONFIG, dump_config(config))
@@ -116,6 +95,19 @@ def train(
     history = pd.read_csv(config.run / HISTORY)
     plot_curves(history, state.best_epoch, config.run / PLOTS / "curves.png")
     return state
+
+
+def _open_model(config: Config, state: TrainingState, strategy: Any) -> keras.Model:
+    """Return the network of the last finished epoch, or a new one; seeds are set."""
+    keras.utils.set_random_seed(config.train.seed)
+    precision = "mixed_float16" if config.train.mixed_precision else "float32"
+    keras.mixed_precision.set_global_policy(precision)
+    with strategy.scope():
+        if state.epoch:
+            return checkpoint.load_last(config.run, state)
+        model = build_unet(config.model)
+        compile_model(model, config.train)
+        return model
 
 
 def compile_model(model: keras.Model, settings: TrainSettings) -> None:
@@ -140,7 +132,7 @@ def _run_epochs(
     defective = np.array([sample.defective for sample in cache.samples])
     writer = tf.summary.create_file_writer(str(config.run / "tensorboard"))
     rows = _read_history(config.run, state.epoch)
-    while not _is_finished(settings, state):
+    while not is_finished(settings, state):
         started = time.monotonic()
         epoch = state.epoch + 1
         batches = balance.draw_epoch(
@@ -158,7 +150,7 @@ def _run_epochs(
             augment=config.augment,
             seed=(settings.seed, epoch),
         )
-        pace = _Pace(settings, state, len(batches), monitor)
+        pace = Pace(settings, state, len(batches), monitor)
         trained = model.fit(dataset, shuffle=False, verbose=0, callbacks=[pace]).history
         measured = model.evaluate(validation, verbose=0, return_dict=True)
         row: Row = {"epoch": epoch}
@@ -198,59 +190,6 @@ def selection_iou(row: Row) -> float:
     flood good images as well: the first number alone would choose them.
     """
     return min(row["val_defective_iou"], row["val_iou"])
-
-
-def learning_rate_at(progress: float, peak: float) -> float:
-    """Return the learning rate of a short linear warm-up and a cosine that falls to 0.
-
-    Parameters
-    ----------
-    progress : float
-        Share of the training that is done, in [0, 1].
-    peak : float
-    """
-    if progress < _WARM_UP:
-        return peak * max(progress / _WARM_UP, 0.05)
-    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-class _Pace(keras.callbacks.Callback):
-    """Sets the learning rate of each step, by epochs or by the wall clock, and reports."""
-
-    def __init__(
-        self, settings: TrainSettings, state: TrainingState, steps: int, monitor: Monitor
-    ) -> None:
-        super().__init__()
-        self.settings = settings
-        self.state = state
-        self.steps = steps
-        self.monitor = monitor
-        self.started = time.monotonic()
-        self.rate = 0.0
-
-    def _progress(self, step: int) -> float:
-        by_epochs = (self.state.epoch + step / self.steps) / self.settings.epochs
-        if self.settings.max_minutes is None:
-            return by_epochs
-        seconds = self.state.seconds + time.monotonic() - self.started
-        return max(by_epochs, seconds / (60 * self.settings.max_minutes))
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.rate = learning_rate_at(self._progress(batch), self.settings.learning_rate)
-        self.model.optimizer.learning_rate = self.rate
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        progress = min(1.0, self._progress(batch + 1))
-        self.monitor.step(progress, self.state.epoch + 1, float((logs or {}).get("loss", 0)))
-
-
-def _is_finished(settings: TrainSettings, state: TrainingState) -> bool:
-    if state.epoch >= settings.epochs:
-        return True
-    if settings.max_minutes is None or not state.epoch:
-        return False
-    # An epoch is begun only if, at the pace so far, it ends in time.
-    return state.seconds * (state.epoch + 1) / state.epoch > 60 * settings.max_minutes
 
 
 def _default_strategy() -> Any:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-from urllib.error import URLError
 
 # segmentation_models picks its Keras when it is imported; tf.keras is Keras 3 today.
 os.environ["SM_FRAMEWORK"] = "tf.keras"
@@ -44,33 +43,9 @@ def build_unet(settings: ModelSettings) -> keras.Model:
     ConfigError
         If the backbone is unknown, or its weights cannot be had.
     """
-    _check_backbone(settings.backbone)
     # The published encoder weights are for three channels; gray is then shown three times.
-    weights = settings.encoder_weights
-    core_channels = 3 if weights else settings.channels
-    try:
-        core = segmentation_models.Unet(
-            settings.backbone,
-            input_shape=(None, None, core_channels),
-            classes=1,
-            activation="linear",
-            encoder_weights=weights,
-            decoder_filters=settings.decoder_filters,
-        )
-    except (URLError, OSError) as error:
-        raise ConfigError(
-            f"model.encoder_weights = {weights!r}: the weights of {settings.backbone} are not in "
-            f"Keras' cache and could not be downloaded ({error}). Train once on a connected "
-            "machine and copy its ~/.keras/models here, or set model.encoder_weights=null."
-        ) from error
-    except Exception as error:
-        if weights and "URL" in str(error):  # keras.utils.get_file hides the cause in a string
-            raise ConfigError(
-                f"model.encoder_weights = {weights!r}: the weights of {settings.backbone} could "
-                f"not be downloaded ({error}). Train once on a connected machine and copy its "
-                "~/.keras/models here, or set model.encoder_weights=null."
-            ) from error
-        raise
+    core_channels = 3 if settings.encoder_weights else settings.channels
+    core = _build_core(settings, core_channels)
     for layer in core.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = _BATCH_NORM_MOMENTUM
@@ -86,6 +61,30 @@ def build_unet(settings: ModelSettings) -> keras.Model:
     # float32 whatever the policy: probabilities near 0 and 1 need its digits.
     output = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(hidden)
     return keras.Model(image, output, name="defectseg")
+
+
+def _build_core(settings: ModelSettings, channels: int) -> keras.Model:
+    """Return the U-Net of segmentation_models; its answers are logits."""
+    _check_backbone(settings.backbone)
+    try:
+        return segmentation_models.Unet(
+            settings.backbone,
+            input_shape=(None, None, channels),
+            classes=1,
+            activation="linear",
+            encoder_weights=settings.encoder_weights,
+            decoder_filters=settings.decoder_filters,
+        )
+    except Exception as error:
+        # Keras raises a bare Exception for a failed download, its cause in the text.
+        if settings.encoder_weights and (isinstance(error, OSError) or "URL" in str(error)):
+            raise ConfigError(
+                f"model.encoder_weights = {settings.encoder_weights!r}: the weights of "
+                f"{settings.backbone} are not in Keras' cache and could not be downloaded "
+                f"({error}). Train once on a connected machine and copy its ~/.keras/models "
+                "here, or set model.encoder_weights=null."
+            ) from error
+        raise
 
 
 def _standardise(image: keras.KerasTensor) -> keras.KerasTensor:

@@ -14,7 +14,7 @@ from defectseg.bundle import load_bundle
 from defectseg.config import dump_config
 from defectseg.dataset.manifest import data_sha256, read_manifest
 from defectseg.errors import ConfigError, DataError
-from defectseg.segmentation.training import learning_rate_at, selection_iou, train
+from defectseg.segmentation.training import selection_iou, train
 from tests.conftest import make_config
 
 
@@ -175,12 +175,6 @@ def test_whole_images_of_several_sizes_are_refused(prepared: Path, tmp_path: Pat
     rows.to_csv(data / "manifest.csv", index=False)
     with pytest.raises(ConfigError, match=r"Set train\.crop_px to a multiple of 64"):
         train(make_config(data, tmp_path / "run"), Silent())
-
-
-def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    rates = [learning_rate_at(share, 1.0) for share in (0.0, 0.015, 0.03, 0.5, 1.0)]
-    # Half of the warm-up of 0.03; its end, 0.5·(1 + cos 0.03π) = 0.9978; half-way 0.5; nothing.
-    assert rates == pytest.approx([0.05, 0.5, 0.9978, 0.5, 0.0], abs=1e-4)
 
 
 def test_a_stop_on_the_clock_comes_before_the_limit(prepared: Path, tmp_path: Path) -> None:

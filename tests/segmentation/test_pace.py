@@ -1,0 +1,29 @@
+import pytest
+
+from defectseg.config import TrainSettings
+from defectseg.segmentation.checkpoint import TrainingState
+from defectseg.segmentation.pace import is_finished, learning_rate_at
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    rates = [learning_rate_at(share, 1.0) for share in (0.0, 0.015, 0.03, 0.5, 1.0)]
+    # Half of the warm-up of 0.03; its end, 0.5·(1 + cos 0.03π) = 0.9978; half-way 0.5; nothing.
+    assert rates == pytest.approx([0.05, 0.5, 0.9978, 0.5, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "max_minutes", "epoch", "seconds", "finished"),
+    [
+        (3, None, 2, 1e6, False),
+        (3, None, 3, 1.0, True),
+        (9, 1.0, 0, 0.0, False),  # the first epoch is always begun
+        (9, 1.0, 3, 44.0, False),  # at this pace a fourth ends after 44 · 4/3 = 58.7 s
+        (9, 1.0, 3, 46.0, True),  # 46 · 4/3 = 61.3 s
+    ],
+)
+def test_an_epoch_is_begun_only_if_it_ends_in_time(
+    epochs: int, max_minutes: float | None, epoch: int, seconds: float, finished: bool
+) -> None:
+    settings = TrainSettings(epochs=epochs, max_minutes=max_minutes)
+    state = TrainingState(epoch, epoch, 0.5, seconds, "hash")
+    assert is_finished(settings, state) == finished
