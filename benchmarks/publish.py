@@ -9,6 +9,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+PREPARED = ROOT / "data" / "prepared"
+REAL_DATA = Path(os.environ.get("DEFECTSEG_REAL_DATA", ROOT.parent / "shared" / "data"))
 
 
 def write_result(name: str, figures: dict[str, Any]) -> None:

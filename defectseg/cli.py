@@ -13,6 +13,7 @@ from defectseg.config import load_config
 from defectseg.console import err
 from defectseg.errors import DefectsegError
 
+Split = Literal["test", "val", "train", "all"]
 Layout = Literal["auto", "article", "competition", "table", "mask-pairs"]
 
 
@@ -166,6 +167,28 @@ def predict(
     (after the demo)
     """
     raise typer.Exit(commands.predict(model, input, output, product=product))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A bundle.")],
+    data: Annotated[Path, typer.Option(help="A prepared folder.")],
+    output: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    split: Annotated[
+        Split, typer.Option(help="Which of its images; all, if none was trained on.")
+    ] = "test",
+    product: Annotated[
+        str | None, typer.Option(help="What all images show, if not what the manifest says.")
+    ] = None,
+) -> None:
+    """Measure a bundle on labelled images: what escapes, what is rejected for nothing, IoU.
+
+    Exit status: 0, or 1 if some images could not be read.
+
+    Example: `defectseg evaluate --model runs/demo/bundle --data runs/demo/prepared --output
+    runs/figures` (after the demo)
+    """
+    raise typer.Exit(commands.evaluate(model, data, output, split=split, product=product))
 
 
 @app.command()

@@ -81,6 +81,7 @@ def prepare(
 def train(config: Config, *, resume: bool) -> None:
     """Train a network, calibrate it, and leave a bundle."""
     from defectseg.evaluation.calibration import complete_bundle
+    from defectseg.evaluation.report import figure_rows
 
     with quiet_stderr():
         from defectseg.segmentation.training import train as train_network
@@ -93,12 +94,8 @@ def train(config: Config, *, resume: bool) -> None:
     )
     with counting("calibrating") as tick:
         figures = complete_bundle(config, tick)
-    names = ("iou_mean", "iou_worst", "defects_hit", "defects", "good_alarmed", "good_images")
-    rows = [
-        {"images": split} | {name: _short(summary[name]) for name in names}
-        for split, summary in figures.items()
-    ]
-    print_table("Figures (IoU over defective images only)", rows)
+    columns = {name: evaluation.overall for name, evaluation in figures.items()}
+    print_table("Figures", figure_rows(columns))
     out.print(
         f"The bundle is {bold(config.run)}: read {config.run / 'MODEL_CARD.md'}, look at "
         f"{config.run / 'plots' / 'validation.png'}.\n"
@@ -129,5 +126,27 @@ def predict(model: Path, source: Path, output: Path, *, product: str | None) -> 
     return SOME_UNREADABLE if result.outcomes["ERROR"] else OK
 
 
-def _short(value: float | int | None) -> str:
-    return "—" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str | None) -> int:
+    """Measure a bundle on labelled images; return the exit status."""
+    from defectseg.bundle import load_bundle
+    from defectseg.evaluation.evaluate import evaluate as evaluate_samples
+    from defectseg.evaluation.evaluate import select_samples
+    from defectseg.evaluation.figures import summarise
+    from defectseg.evaluation.report import PAGE, figure_rows, write_evaluation
+    from defectseg.inference.engines import load_engine
+    from defectseg.inference.predictor import Predictor
+
+    bundle = load_bundle(model)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise DataError(f"{output} is not empty; it is left as it is. Name another folder.")
+    samples = select_samples(data, split, list(bundle.calibration.gate.products), product)
+    predictor = Predictor(load_engine(bundle.model_path, bundle.config), bundle.calibration)
+    with staged_folder(output) as stage, counting("evaluating") as tick:
+        frame = evaluate_samples(predictor, samples, tick)
+        evaluation = summarise(frame)
+        title = f"{data.name}, {'all images' if split == 'all' else f'{split} images'}"
+        write_evaluation(stage, predictor, samples, frame, evaluation, title=title, bundle=bundle)
+    columns = {"all": evaluation.overall, "empty answer": evaluation.empty_answer}
+    print_table(title, figure_rows(columns))
+    out.print(f"Open {bold(output / PAGE)}; every image has its row in images.csv.")
+    return SOME_UNREADABLE if evaluation.overall.unreadable_images else OK

@@ -32,8 +32,11 @@ class ModelSettings(_Settings):
     )
     channels: Literal[1, 3] = Field(default=1, description="1 for gray, 3 for colour")
     downscale: Literal[1, 2, 4] = Field(
-        default=2, description="the network looks at 1/n of the pixels"
+        default=2, description="n×n pixels are first combined into one; the mask is 1/n as fine"
     )
+    # Keras' 0.99 takes some 500 steps to forget its start, a third of a short training. With 0.9
+    # the statistics are those of ten batches, and validation jumps from epoch to epoch.
+    batch_norm_momentum: float = Field(default=0.97, ge=0, lt=1)
 
     @property
     def multiple(self) -> int:
@@ -47,7 +50,15 @@ class AugmentSettings(_Settings):
     flip: bool = True
     quarter_turns: bool = True
     rotate_deg: float = Field(default=0.0, ge=0, le=180)
-    scale: float = Field(default=0.0, ge=0, lt=1)
+    scale: float = Field(default=0.0, ge=0, lt=1, description="larger or smaller by this share")
+    elastic_px: float = Field(default=0.0, ge=0, description="smooth shifts of about this size")
+    liquify: float = Field(default=0.0, ge=0, lt=1, description="swelling or pinching, polar")
+    light: float = Field(default=0.0, ge=0, lt=1, description="uneven brightness and contrast")
+    blur_px: float = Field(default=0.0, ge=0, description="sigma at most")
+    noise: float = Field(default=0.0, ge=0, description="sigma at most, in gray levels")
+    paste: float = Field(
+        default=0.0, ge=0, le=1, description="share of good images that get a defect"
+    )
 
 
 class TrainSettings(_Settings):
@@ -63,13 +74,23 @@ class TrainSettings(_Settings):
     crop_px: int | None = Field(
         default=None, ge=32, description="side of the squares; none: whole images"
     )
-    loss: Literal["dice", "bce_dice"] = "bce_dice"
+    loss: Literal["dice", "bce_dice", "mcc", "focal_tversky"] = "bce_dice"
+    border_px: int = Field(
+        default=0, ge=0, description="pixels nearer to a label's border count less"
+    )
     learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_average: float = Field(
+        default=0.0, ge=0, lt=1, description="decay a step of the mean of weights; 0 for none"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
     cache_mb: int = Field(
         default=4096, ge=0, description="decoded images kept in memory, of each split"
     )
-    mixed_precision: bool = Field(default=False, description="float16 arithmetic, for GPUs")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="of the training's arithmetic: 16 bits are for GPUs and recent CPUs",
+    )
     xla: bool = Field(default=False, description="compile the training step, for GPUs")
 
 
@@ -78,6 +99,20 @@ class CalibrationSettings(_Settings):
 
     gate_percentile: float = Field(
         default=1.0, ge=0, le=50, description="of the good training images' sharpness"
+    )
+    max_escape: float = Field(
+        default=0.0, ge=0, lt=1, description="share of defective validation images that may PASS"
+    )
+    max_overkill: float = Field(
+        default=0.0, ge=0, lt=1, description="share of good validation images that may FAIL"
+    )
+
+
+class InferenceSettings(_Settings):
+    """How the network answers; part of the bundle, since its limits are set with it."""
+
+    flips: bool = Field(
+        default=False, description="mean over four mirror images: steadier, a quarter of the speed"
     )
 
 
@@ -89,6 +124,7 @@ class Config(_Settings):
     model: ModelSettings = ModelSettings()
     augment: AugmentSettings = AugmentSettings()
     train: TrainSettings = TrainSettings()
+    inference: InferenceSettings = InferenceSettings()
     calibration: CalibrationSettings = CalibrationSettings()
 
     @model_validator(mode="after")

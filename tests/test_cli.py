@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from defectseg.annotations.layouts import READERS
 from defectseg.cli import Layout, app
 
-COMMANDS = ("synth", "prepare", "train", "predict", "demo")
+COMMANDS = ("synth", "prepare", "train", "evaluate", "predict", "demo")
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -78,6 +78,8 @@ def test_a_fault_of_our_own_is_told_from_unreadable_images(
         (("train", "--config", "configs/demo.yaml", "--set", "train.epoch=3"), "epochs"),
         (("predict", "--model", "{}/absent", "--input", "{}", "--output", "{}/new"), "bundle"),
         (("predict", "--model", "{}"), "Missing option"),
+        (("evaluate", "--model", "{}/absent", "--data", "{}", "--output", "{}/new"), "bundle"),
+        (("evaluate", "--model", "{}", "--data", "{}", "--output", "{}/new"), "missing"),
         (("prepare", "--input", "{}", "--output", "{}/new", "--layout", "odd"), "article"),
     ],
 )

@@ -1,77 +1,154 @@
-"""Augmentation that moves image and mask together, inside tf.data."""
+"""Augmentation that moves image and mask together.
+
+Everything that moves pixels is composed into one map of places, so that an image is resampled
+once. What comes into view when a cut-out is turned or enlarged is the image around it, and only
+beyond the image's border its reflection.
+"""
 
 import math
 
-import tensorflow as tf
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defectseg.config import AugmentSettings
+
+Image = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.uint8]
+Map = npt.NDArray[np.float32]
+
+_ELASTIC_GRID_PX = 32
 
 
 def augment_pair(
-    image: tf.Tensor,
-    mask: tf.Tensor,
-    seed: tf.Tensor,
-    *,
-    flip: bool,
-    quarter_turns: bool,
-    rotate_deg: float,
-    scale: float,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Flip, turn and scale an image and its mask by the same random amounts.
+    image: Image,
+    mask: Mask,
+    top_left_rc: tuple[int, int],
+    size_hw: tuple[int, int],
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+) -> tuple[npt.NDArray[np.float32], Mask]:
+    """Cut a window out of an image and its mask, changed by the same random amounts.
 
     Parameters
     ----------
-    image : tensor of shape (H, W, C), float32
-    mask : tensor of shape (H, W, 1), float32, 0 or 1
-    seed : tensor of shape (2,), int
-        The same seed gives the same result.
-    flip : bool
-        Left-right and up-down, each in half of the cases.
-    quarter_turns : bool
-        Turned about the centre by 0, 90, 180 or 270 degrees. Like flips, they keep each pixel's
-        value; what follows interpolates, and so softens textures as fine as the pixels.
-    rotate_deg : float
-        Turned about the centre by up to this angle either way; 180 for any direction.
-    scale : float
-        Enlarged or reduced by up to this share, in [0, 1).
+    image : ndarray of shape (H, W, C), uint8
+    mask : ndarray of shape (H, W), uint8, 0 or 1
+    top_left_rc : tuple of int
+        Row and column of the window's first pixel.
+    size_hw : tuple of int
+        Height and width of the window; it may reach beyond the image.
+    rng : numpy.random.Generator
+        The only source of chance.
+    settings : AugmentSettings
 
     Returns
     -------
-    image, mask : tensors of the same shapes
-        The image interpolated, the mask by nearest neighbour. What comes in from beyond the
-        border is the reflection of what lies inside it.
+    image : ndarray of shape (*size_hw, C), float32
+        In [0, 255]; interpolated by cubic splines, which keep textures as fine as the pixels.
+    mask : ndarray of shape size_hw, uint8, 0 or 1
+        By nearest neighbour.
     """
-    draws = tf.random.stateless_uniform((5,), seed, -1.0, 1.0)
-    angle = draws[0] * (rotate_deg * math.pi / 180)
-    if quarter_turns:
-        angle += tf.floor(draws[4] * 2) * (math.pi / 2)
-    zoom = 1.0 + draws[1] * scale
-    flip_x, flip_y = (tf.where(draws[i] < 0, -1.0, 1.0) for i in (2, 3)) if flip else (1.0, 1.0)
-    matrix = _matrix(tf.cos(angle) / zoom, tf.sin(angle) / zoom, flip_x, flip_y, tf.shape(image))
-    return _transform(image, matrix, "BILINEAR"), _transform(mask, matrix, "NEAREST")
+    x, y = draw_map(size_hw, rng, settings)
+    x += np.float32(top_left_rc[1] + (size_hw[1] - 1) / 2)
+    y += np.float32(top_left_rc[0] + (size_hw[0] - 1) / 2)
+    reflect = cv2.BORDER_REFLECT_101
+    moved = cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=reflect)
+    moved_mask = cv2.remap(mask, x, y, cv2.INTER_NEAREST, borderMode=reflect)
+    picture = moved.reshape(*size_hw, image.shape[2]).astype(np.float32)
+    return degrade(picture, rng, settings), np.asarray(moved_mask, np.uint8)
 
 
-def _matrix(
-    cos: tf.Tensor, sin: tf.Tensor, flip_x: tf.Tensor, flip_y: tf.Tensor, shape: tf.Tensor
-) -> tf.Tensor:
-    """Return the eight numbers that map an output pixel (x, y) to its input pixel.
+def draw_map(
+    size_hw: tuple[int, int], rng: np.random.Generator, settings: AugmentSettings
+) -> tuple[Map, Map]:
+    """Draw where each pixel of a window comes from.
 
-    The map is ``centre + turn @ flip @ (pixel - centre)``.
+    Returns
+    -------
+    x, y : ndarrays of shape size_hw, float32
+        Column and row of the source, in pixels from the window's centre.
     """
-    a, b, d, e = cos * flip_x, -sin * flip_y, sin * flip_x, cos * flip_y
-    centre_x = tf.cast(shape[1] - 1, tf.float32) / 2
-    centre_y = tf.cast(shape[0] - 1, tf.float32) / 2
-    c = centre_x - a * centre_x - b * centre_y
-    f = centre_y - d * centre_x - e * centre_y
-    zero = tf.zeros(())
-    return tf.stack([a, b, c, d, e, f, zero, zero])[None]
-
-
-def _transform(picture: tf.Tensor, matrix: tf.Tensor, interpolation: str) -> tf.Tensor:
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=picture[None],
-        transforms=matrix,
-        output_shape=tf.shape(picture)[:2],
-        fill_value=0.0,
-        interpolation=interpolation,
-        fill_mode="REFLECT",
+    height, width = size_hw
+    x, y = np.meshgrid(
+        np.arange(width, dtype=np.float32) - (width - 1) / 2,
+        np.arange(height, dtype=np.float32) - (height - 1) / 2,
     )
-    return tf.ensure_shape(moved[0], picture.shape)
+    if settings.elastic_px:
+        x, y = _ripple(x, y, settings.elastic_px, rng)
+    if settings.liquify:
+        x, y = liquify(x, y, settings.liquify, rng)
+    angle = math.radians(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
+    if settings.quarter_turns:
+        angle += math.pi / 2 * rng.integers(4)
+    zoom = 1 + rng.uniform(-settings.scale, settings.scale)
+    flip_x, flip_y = rng.choice([-1, 1], 2) if settings.flip else (1, 1)
+    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
+    x, y = flip_x * x, flip_y * y
+    return (cos * x - sin * y).astype(np.float32), (sin * x + cos * y).astype(np.float32)
+
+
+def liquify(x: Map, y: Map, strength: float, rng: np.random.Generator) -> tuple[Map, Map]:
+    """Swell or pinch places about a random centre, in polar coordinates.
+
+    Within a circle of radius R, what was at the distance r comes to ``√(R·r)`` when swollen with
+    strength 1, and to less when weaker; the effect fades out towards R.
+
+    Parameters
+    ----------
+    x, y : ndarrays of shape (H, W), float32
+    strength : float
+        At most this much, either way; in [0, 1).
+    rng : numpy.random.Generator
+    """
+    side = min(x.shape)
+    centre_x, centre_y = rng.uniform(x.min(), x.max()), rng.uniform(y.min(), y.max())
+    reach = side * rng.uniform(0.25, 0.75)
+    strength = rng.uniform(-strength, strength)
+    radius = np.hypot(x - centre_x, y - centre_y)
+    # Seen from the result: r comes from r²/R at strength 1, from r at strength 0.
+    factor = 1 + strength * (np.minimum(radius / reach, 1) - 1)
+    return centre_x + factor * (x - centre_x), centre_y + factor * (y - centre_y)
+
+
+def _ripple(x: Map, y: Map, amplitude: float, rng: np.random.Generator) -> tuple[Map, Map]:
+    """Shift places smoothly, by about `amplitude` pixels (Simard et al. 2003)."""
+    height, width = x.shape
+    coarse = (height // _ELASTIC_GRID_PX + 2, width // _ELASTIC_GRID_PX + 2, 2)
+    shift = rng.normal(0, amplitude, coarse).astype(np.float32)
+    smooth = cv2.resize(shift, (width, height), interpolation=cv2.INTER_CUBIC)
+    return x + smooth[..., 0], y + smooth[..., 1]
+
+
+def degrade(
+    picture: npt.NDArray[np.float32], rng: np.random.Generator, settings: AugmentSettings
+) -> npt.NDArray[np.float32]:
+    """Change light, focus and noise of a picture ``(H, W, C)`` in [0, 255]; masks are not touched.
+
+    Light first, then focus, then noise: the order in which a camera meets them. Blur and noise
+    leave every second picture as it is.
+    """
+    if settings.light:
+        picture = _relight(picture, settings.light, rng)
+    if settings.blur_px and rng.random() < 0.5:
+        sigma = max(1e-3, rng.uniform(0, settings.blur_px))
+        picture = cv2.GaussianBlur(picture, (0, 0), sigma).reshape(picture.shape)
+    if settings.noise and rng.random() < 0.5:
+        sigma = rng.uniform(0, settings.noise)
+        picture = picture + sigma * rng.standard_normal(picture.shape, np.float32)
+    return np.clip(picture, 0, 255).astype(np.float32)
+
+
+def _relight(
+    picture: npt.NDArray[np.float32], light: float, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Change brightness and contrast, both unevenly from one side to the other."""
+    height, width = picture.shape[:2]
+    ramp_x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+    ramp_y = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
+    gain, offset = (
+        level + slope_x * ramp_x + slope_y * ramp_y
+        for level, slope_x, slope_y in rng.uniform(-light, light, (2, 3))
+    )
+    mean = picture.mean()
+    return np.asarray((picture - mean) * (1 + gain) + mean * (1 + offset), np.float32)

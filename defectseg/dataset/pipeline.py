@@ -10,7 +10,8 @@ import tensorflow as tf
 from defectseg.config import AugmentSettings
 from defectseg.dataset.augment import augment_pair
 from defectseg.dataset.manifest import Sample
-from defectseg.image_io import pad_to_multiple, pad_to_size, read_image, read_mask, to_channels
+from defectseg.dataset.paste import paste_defect
+from defectseg.image_io import pad_to_multiple, read_image, read_mask, to_channels
 
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
@@ -32,15 +33,23 @@ class PairCache:
         self.channels = channels
         self._free = megabytes * 2**20
         self._kept: dict[int, Pair] = {}
+        self._defective: dict[str, list[int]] = defaultdict(list)
+        for index, sample in enumerate(samples):
+            if sample.defective:
+                self._defective[sample.product].append(index)
+
+    def defective_of(self, product: str) -> list[int]:
+        """Return the indices of a product's defective samples."""
+        return self._defective[product]
 
     def load(self, index: int) -> Pair:
-        """Return image ``(H, W, C)`` and mask ``(H, W, 1)``, both uint8, of a sample."""
+        """Return image ``(H, W, C)`` and mask ``(H, W)``, both uint8, of a sample."""
         if index in self._kept:
             return self._kept[index]
         sample = self.samples[index]
         image = to_channels(read_image(sample.image), self.channels)
         mask = read_mask(sample.mask) if sample.mask else np.zeros(image.shape[:2], np.uint8)
-        pair = image, mask[..., None]
+        pair = image, mask
         size = image.nbytes + mask.nbytes
         if size <= self._free:
             self._free -= size
@@ -81,56 +90,61 @@ def training_batches(
         0 or 1.
     """
     indices = batches.reshape(-1)
-    augmentation = augment.model_dump()
+    first = cache.samples[int(indices[0])]
+    size_hw = (crop_px, crop_px) if crop_px else padded_size(first, multiple)
 
-    def load(index: int, position: int) -> Pair:
-        image, mask = cache.load(int(index))
-        if crop_px is None:
-            return pad_to_multiple(image, multiple), pad_to_multiple(mask, multiple)
+    def load(index: int, position: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         rng = np.random.default_rng((*seed, int(position)))
-        return crop_pair(image, mask, crop_px, rng)
+        image, mask = cache.load(int(index))
+        donors = cache.defective_of(cache.samples[int(index)].product)
+        if donors and not mask.any() and rng.random() < augment.paste:
+            image, mask = paste_defect(image, *cache.load(int(rng.choice(donors))), rng)
+        top_left = place_window(mask, size_hw, rng) if crop_px else (0, 0)
+        picture, mask = augment_pair(image, mask, top_left, size_hw, rng, augment)
+        return picture, mask[..., None]
 
     def to_tensors(index: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, mask = tf.numpy_function(load, (index, position), (tf.uint8, tf.uint8))
-        image = tf.cast(tf.ensure_shape(image, (*shape_hw, cache.channels)), tf.float32)
-        mask = tf.cast(tf.ensure_shape(mask, (*shape_hw, 1)), tf.float32)
-        stateless = tf.stack([tf.constant(seed[0] * 1_000_003 + seed[1], tf.int64), position])
-        return augment_pair(image, mask, stateless, **augmentation)
+        image, mask = tf.numpy_function(load, (index, position), (tf.float32, tf.uint8))
+        image = tf.ensure_shape(image, (*size_hw, cache.channels))
+        return image, tf.cast(tf.ensure_shape(mask, (*size_hw, 1)), tf.float32)
 
-    shape_hw = load(int(indices[0]), 0)[0].shape[:2]
     dataset = tf.data.Dataset.from_tensor_slices((indices, np.arange(len(indices))))
     dataset = dataset.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batches.shape[1], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def crop_pair(
-    image: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint8],
-    size: int,
-    rng: np.random.Generator,
-) -> Pair:
-    """Cut the same random square from image and mask.
+def place_window(
+    mask: npt.NDArray[np.uint8], size_hw: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Choose where a window is cut from an image.
 
-    Where there is a defect, one of its pixels lies in the square, at a random place.
+    Where there is a defect, one of its pixels lies in the window, at a random place.
 
     Parameters
     ----------
-    image, mask : ndarrays of shape (H, W, C) and (H, W, 1), uint8
-        Padded by reflection where they are smaller than the square.
-    size : int
-        Side of the square, in pixels.
+    mask : ndarray of shape (H, W), uint8, 0 or 1
+    size_hw : tuple of int
+        Of the window; larger than the image, it begins at the image's first pixel.
     rng : numpy.random.Generator
+
+    Returns
+    -------
+    tuple of int
+        Row and column of the window's first pixel.
     """
-    image, mask = pad_to_size(image, (size, size)), pad_to_size(mask, (size, size))
-    room = np.array(mask.shape[:2]) - size
-    defect = np.argwhere(mask[..., 0])
+    room = np.maximum(np.array(mask.shape) - size_hw, 0)
+    defect = np.argwhere(mask)
     if len(defect):
         target = defect[rng.integers(len(defect))]
-        top, left = np.clip(target - rng.integers(0, size, 2), 0, room)
+        top, left = np.clip(target - rng.integers(0, size_hw), 0, room)
     else:
         top, left = rng.integers(0, room + 1)
-    window = np.s_[top : top + size, left : left + size]
-    return image[window], mask[window]
+    return int(top), int(left)
+
+
+def padded_size(sample: Sample, multiple: int) -> tuple[int, int]:
+    """Return an image's height and width, rounded up to a multiple."""
+    return sample.height + -sample.height % multiple, sample.width + -sample.width % multiple
 
 
 def validation_batches(
@@ -155,8 +169,7 @@ def validation_batches(
     """
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, sample in enumerate(cache.samples):
-        height, width = sample.height, sample.width
-        groups[height + -height % multiple, width + -width % multiple].append(index)
+        groups[padded_size(sample, multiple)].append(index)
     batches = [
         group[start : start + batch_size]
         for group in groups.values()
@@ -169,7 +182,7 @@ def validation_batches(
         pairs = [cache.load(index) for index in batches[int(number)]]
         images = [pad_to_multiple(image, multiple) for image, _ in pairs]
         masks = [pad_to_multiple(mask, multiple) for _, mask in pairs]
-        return np.stack(images), np.stack(masks)
+        return np.stack(images), np.stack(masks)[..., None]
 
     def to_tensors(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, masks = tf.numpy_function(load, (number,), (tf.uint8, tf.uint8))

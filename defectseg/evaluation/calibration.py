@@ -4,6 +4,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import cv2
@@ -21,12 +22,13 @@ from defectseg.bundle import (
     Thresholds,
     file_sha256,
 )
-from defectseg.config import Config
+from defectseg.config import CalibrationSettings, Config
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
-from defectseg.evaluation.evaluate import Summary, evaluate, summarise
+from defectseg.evaluation.evaluate import evaluate
+from defectseg.evaluation.figures import Evaluation, summarise
 from defectseg.evaluation.model_card import write_model_card
-from defectseg.evaluation.plots import validation_sheet
+from defectseg.evaluation.plots import answer_sheet
 from defectseg.evaluation.thresholds import choose_thresholds
 from defectseg.image_io import read_image, read_mask, to_gray, write_picture
 from defectseg.inference.engines import Engine, load_engine
@@ -41,7 +43,7 @@ _SMALL_DEFECT_PERCENTILE = 5
 
 def complete_bundle(
     config: Config, on_image: Callable[[int], None] = lambda total: None
-) -> dict[str, Summary]:
+) -> dict[str, Evaluation]:
     """Calibrate the trained network of a run, measure it, and write what the bundle lacks.
 
     Limits come from training images (sharpness, size of a defect) and validation images (score
@@ -55,20 +57,22 @@ def complete_bundle(
 
     Returns
     -------
-    dict of str to Summary
+    dict of str to Evaluation
         The figures of ``"val"`` and, where there are such images, ``"test"``.
     """
     samples = manifest.read_manifest(config.data)
     split = {name: [s for s in samples if s.split == name] for name in manifest.SPLITS}
     total = sum(len(own) for own in split.values()) + len(split["val"])
-    engine = load_engine(config.run / MODEL, config.model)
+    engine = load_engine(config.run / MODEL, config)
 
     def tick(_: int = 0) -> None:
         on_image(total)
 
     calibration = Calibration(
         gate=_calibrate_gate(split["train"], config.calibration.gate_percentile, tick),
-        thresholds=_calibrate_thresholds(engine, split["train"], split["val"], tick),
+        thresholds=_calibrate_thresholds(
+            engine, split["train"], split["val"], config.calibration, tick
+        ),
         model_sha256=file_sha256(config.run / MODEL),
         data_sha256=manifest.data_sha256(config.data, samples),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -79,9 +83,11 @@ def complete_bundle(
         for name in ("val", "test")
         if split[name]
     }
-    sheet = validation_sheet(predictor, split["val"])
+    defective_first = sorted(split["val"], key=lambda sample: not sample.defective)
+    sheet = answer_sheet(predictor, defective_first)
     write_picture(config.run / PLOTS / "validation.png", sheet)
-    write_atomically(config.run / METRICS, json.dumps(figures, indent=2) + "\n")
+    record = {name: asdict(evaluation) for name, evaluation in figures.items()}
+    write_atomically(config.run / METRICS, json.dumps(record, indent=2) + "\n")
     card = write_model_card(config, calibration, figures, samples)
     write_atomically(config.run / CARD, card)
     # Last, so that a run which is stopped before is an incomplete bundle.
@@ -100,7 +106,11 @@ def _calibrate_gate(train: Sequence[Sample], percentile: float, tick: Callable[[
 
 
 def _calibrate_thresholds(
-    engine: Engine, train: Sequence[Sample], val: Sequence[Sample], tick: Callable[[], None]
+    engine: Engine,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    targets: CalibrationSettings,
+    tick: Callable[[], None],
 ) -> Thresholds:
     window = score_window([sample for sample in train if sample.defective])
     scores: dict[bool, list[float]] = {True: [], False: []}
@@ -108,7 +118,12 @@ def _calibrate_thresholds(
         probability = engine.probability(read_image(sample.image))
         scores[sample.defective].append(float(windowed_score(probability, window).max()))
         tick()
-    review, fail = choose_thresholds(scores[False], scores[True])
+    review, fail = choose_thresholds(
+        scores[False],
+        scores[True],
+        max_escape=targets.max_escape,
+        max_overkill=targets.max_overkill,
+    )
     return Thresholds(pixel=_PIXEL_THRESHOLD, review=review, fail=fail, score_window_px=window)
 
 

@@ -7,17 +7,18 @@ from defectseg import __version__
 from defectseg.bundle import Calibration
 from defectseg.config import Config
 from defectseg.dataset.manifest import SPLITS, Sample
-from defectseg.evaluation.evaluate import Summary
+from defectseg.evaluation.figures import Evaluation, Figures
+from defectseg.evaluation.report import show
 
 
 def write_model_card(
     config: Config,
     calibration: Calibration,
-    figures: Mapping[str, Summary],
+    figures: Mapping[str, Evaluation],
     samples: Sequence[Sample],
 ) -> str:
     """Return the model card as Markdown."""
-    thresholds, model = calibration.thresholds, config.model
+    thresholds, model, targets = calibration.thresholds, config.model, config.calibration
     lines = [
         f"# Model card: {config.run.name}",
         "",
@@ -36,11 +37,20 @@ def write_model_card(
         "",
         "## Figures",
         "",
-        "IoU is the mean over defective images only; an answer that is always empty has 0.",
+        "IoU is over defective images only. An escape is a defective image that PASSes, overkill a "
+        "good one that FAILs; in brackets 95 % intervals (Wilson), in percent.",
         "",
-        "| images | IoU mean | median | worst | defects hit | good images alarmed |",
-        "|---|---|---|---|---|---|",
-        *(_figure_row(name, summary) for name, summary in figures.items()),
+        "| images | IoU mean | median | worst | defects hit | escape | overkill | AUROC |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            row
+            for name, evaluation in figures.items()
+            for row in (
+                _figure_row(name, evaluation.overall),
+                *(_figure_row(f"{name}: {p}", f) for p, f in _several(evaluation)),
+                _figure_row(f"{name}: empty answer", evaluation.empty_answer),
+            )
+        ),
         "",
         "Weights and thresholds were chosen on the validation images; only the test images say "
         "how the model does on images it has not met.",
@@ -50,7 +60,9 @@ def write_model_card(
         f"A pixel belongs to a defect from probability {thresholds.pixel:g} on. The score of an "
         f"image is its strongest mean probability over {thresholds.score_window_px} × "
         f"{thresholds.score_window_px} pixels: REVIEW from {thresholds.review:.3f}, FAIL from "
-        f"{thresholds.fail:.3f}.",
+        f"{thresholds.fail:.3f}. Set on the validation images so that at most "
+        f"{100 * targets.max_escape:g} % of the defective ones PASS and at most "
+        f"{100 * targets.max_overkill:g} % of the good ones FAIL.",
         "",
         "Sharpness (mean absolute gradient over both axes, gray levels a pixel) below which an "
         f"image is for RETAKE, percentile {calibration.gate.percentile:g} of the good training "
@@ -78,9 +90,18 @@ def _data_rows(samples: Sequence[Sample]) -> list[str]:
     ]
 
 
-def _figure_row(name: str, summary: Summary) -> str:
-    numbers = [summary[f"iou_{kind}"] for kind in ("mean", "median", "worst")]
-    texts = ["—" if number is None else f"{number:.3f}" for number in numbers]
-    hit = f"{summary['defects_hit']} of {summary['defects']}"
-    alarmed = f"{summary['good_alarmed']} of {summary['good_images']}"
-    return f"| {name} | {' | '.join(texts)} | {hit} | {alarmed} |"
+def _several(evaluation: Evaluation) -> list[tuple[str, Figures]]:
+    return list(evaluation.products.items()) if len(evaluation.products) > 1 else []
+
+
+def _figure_row(name: str, figures: Figures) -> str:
+    values = (
+        figures.iou_mean,
+        figures.iou_median,
+        figures.iou_worst,
+        figures.defects_hit,
+        figures.escape,
+        figures.overkill,
+        figures.auroc,
+    )
+    return f"| {name} | " + " | ".join(map(show, values)) + " |"

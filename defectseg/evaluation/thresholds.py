@@ -1,39 +1,60 @@
 """The two score thresholds, chosen on validation images."""
 
+import math
 from collections.abc import Sequence
 
 from defectseg.errors import DataError
 
 
-def choose_thresholds(good: Sequence[float], defective: Sequence[float]) -> tuple[float, float]:
+def choose_thresholds(
+    good: Sequence[float],
+    defective: Sequence[float],
+    *,
+    max_escape: float = 0.0,
+    max_overkill: float = 0.0,
+) -> tuple[float, float]:
     """Choose the scores from which an image is for REVIEW, and from which it is a FAIL.
 
     Parameters
     ----------
     good, defective : sequences of float
         Scores of validation images, in [0, 1].
+    max_escape : float
+        Share of these defective images that may be below both thresholds, in [0, 1).
+    max_overkill : float
+        Share of these good images that may be above both, in [0, 1).
 
     Returns
     -------
     review, fail : float
-        Where the kinds do not overlap, the band between the two is the middle third of the gap:
-        there no image was seen. Where they do, the band holds the overlap: no defective
-        validation image is below it, no good one above.
+        Where the kinds do not overlap, but for the shares allowed, the band between the two is
+        the middle third of the gap: there no image was seen that counts. Where they do, the band
+        holds the overlap.
 
     Raises
     ------
     DataError
-        If either kind is missing.
+        If either kind is missing: set by the other alone, a threshold would pass everything or
+        alarm on everything.
     """
     if not good or not defective:
         raise DataError(
             f"Thresholds need scores of both kinds; found {len(good)} good and {len(defective)} "
-            "defective validation images."
+            "defective validation images. Set by one kind alone, they would pass everything or "
+            "alarm on everything. Label some, or prepare with a larger share (--val)."
         )
-    highest_good, lowest_defective = max(good), min(defective)
+    # The images beyond these are the ones allowed on the wrong side.
+    lowest_defective = sorted(defective)[_allowed(max_escape, len(defective))]
+    highest_good = sorted(good, reverse=True)[_allowed(max_overkill, len(good))]
     if highest_good < lowest_defective:
         third = (lowest_defective - highest_good) / 3
         return highest_good + third, lowest_defective - third
-    below = max((score for score in good if score < lowest_defective), default=0.0)
-    above = min((score for score in defective if score > highest_good), default=1.0)
+    every = [*good, *defective]
+    below = max((score for score in every if score < lowest_defective), default=0.0)
+    above = min((score for score in every if score > highest_good), default=1.0)
     return (below + lowest_defective) / 2, (highest_good + above) / 2
+
+
+def _allowed(share: float, count: int) -> int:
+    # A hair more, so that 0.1 of 30 is 3 and not 2.999…
+    return math.floor(share * count + 1e-9)

@@ -89,7 +89,7 @@ def predict_folder(
             f"{source} holds no images (PNG, JPEG, BMP or TIFF); {len(ignored)} other file(s)."
         )
     products = _tell_products(found, list(bundle.calibration.gate.products), product)
-    engine = load_engine(bundle.model_path, bundle.config.model)
+    engine = load_engine(bundle.model_path, bundle.config)
     predictor = Predictor(engine, bundle.calibration)
     names = name_pictures(file.relative for file in found)
     rows: list[Row] = []

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader
-
 from defectseg.atomic import write_atomically
 from defectseg.errors import ImageReadError
 from defectseg.image_io import encode_picture, read_image, to_rgb
 from defectseg.inference.results import Row
 from defectseg.inference.verdict import Outcome
+from defectseg.page import render
 from defectseg.pictures import shrink
 
 # Above it the page would become too heavy to open; the tables have every row.
@@ -54,17 +53,15 @@ def write_report(
     worst = sort_worst_first(rows)[:MAX_CARDS]
     cards = [_card(row, overlay_path(row["image"]), path.parent) for row in worst]
     count = Counter(row["outcome"] for row in rows)
-    environment = Environment(
-        loader=PackageLoader("defectseg", "inference"), autoescape=True, trim_blocks=True
-    )
-    page = environment.get_template("report.html.jinja").render(
+    page = render(
+        "report.html.jinja",
         bundle=bundle,
         total=len(rows),
         outcomes=[(o.value, count[o.value], meaning) for o, meaning in _MEANING.items()],
         cards=cards,
         left_out=len(rows) - len(cards),
     )
-    write_atomically(path, page.encode("utf-8", "backslashreplace"))
+    write_atomically(path, page)
 
 
 def _card(row: Row, overlay: Path, folder: Path) -> dict[str, Any]:

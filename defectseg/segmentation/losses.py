@@ -1,42 +1,121 @@
-"""Losses for masks in which the defect is a small part."""
+"""Losses for masks in which the defect is a small part.
+
+All are computed from soft counts over the whole batch, not image by image: on a good image alone,
+one stray pixel would weigh as much as a missed defect.
+"""
+
+from typing import Any
 
 import keras
 from keras import KerasTensor, ops
 
 _SMOOTH = 1.0
+_EPSILON = 1e-7  # of shares of pixels: keeps the MCC defined where a row or column is empty
 
 
-@keras.saving.register_keras_serializable(package="defectseg")
-def dice_loss(y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
-    """Return 1 − soft Dice over all pixels of the batch.
+def dice_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
+    """Return ``1 − (2 Σ t·p + 1) / (Σ t + Σ p + 1)``, near 0 to near 1.
+
+    Milletari et al. 2016, doi:10.1109/3DV.2016.79.
+    """
+    overlap = ops.sum(weight * y_true * y_pred)
+    total = ops.sum(weight * y_true) + ops.sum(weight * y_pred)
+    return 1 - (2 * overlap + _SMOOTH) / (total + _SMOOTH)
+
+
+def bce_dice_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
+    """Return the mean binary cross-entropy of the pixels, plus `dice_loss`."""
+    entropy = ops.binary_crossentropy(y_true, y_pred)
+    return ops.sum(weight * entropy) / ops.sum(weight) + dice_loss(y_true, y_pred, weight)
+
+
+def mcc_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
+    """Return 1 − Matthews correlation coefficient of the soft counts, in [0, 2].
+
+    Unlike Dice it counts true negatives. Where truth or answer is all of one kind, the coefficient
+    is 0 / 0 and taken as 0. Abhishek & Hamarneh 2021, doi:10.1109/ISBI48211.2021.9433782.
+    """
+    # Shares of the pixels, not counts: four factors of a million each overflow float32.
+    pixels = ops.sum(weight)
+    tp = ops.sum(weight * y_true * y_pred) / pixels
+    true = ops.sum(weight * y_true) / pixels
+    predicted = ops.sum(weight * y_pred) / pixels
+    # tp·tn − fp·fn, with fp = predicted − tp, fn = true − tp and tn = 1 − true − predicted + tp.
+    covariance = tp - true * predicted
+    variance = true * (1 - true) * predicted * (1 - predicted)
+    return 1 - covariance / ops.sqrt(ops.maximum(variance, _EPSILON**2))
+
+
+def focal_tversky_loss(
+    y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor
+) -> KerasTensor:
+    """Return ``(1 − TI)^0.75``; the Tversky index TI counts a missed pixel 0.7, a false one 0.3.
+
+    Abraham & Khan 2019, doi:10.1109/ISBI.2019.8759329.
+    """
+    tp = ops.sum(weight * y_true * y_pred)
+    missed = ops.sum(weight * y_true) - tp
+    false = ops.sum(weight * y_pred) - tp
+    index = (tp + _SMOOTH) / (tp + 0.7 * missed + 0.3 * false + _SMOOTH)
+    # The slope of x^0.75 is without bound at 0.
+    return ops.power(ops.maximum(1 - index, _EPSILON), 0.75)
+
+
+LOSSES = {
+    "dice": dice_loss,
+    "bce_dice": bce_dice_loss,
+    "mcc": mcc_loss,
+    "focal_tversky": focal_tversky_loss,
+}
+
+
+def border_weight(y_true: KerasTensor, border_px: int) -> KerasTensor:
+    """Return the weight of each pixel, which falls from 1 to near 0 at a label's border.
+
+    Ellipses are drawn larger than the defect, so the pixels along them are the least certain.
 
     Parameters
     ----------
     y_true : tensor of shape (B, H, W, 1), 0 or 1
-    y_pred : tensor of shape (B, H, W, 1), in [0, 1]
+    border_px : int
+        Distance from the border, in pixels, from which the weight is 1; at least 1.
 
     Returns
     -------
-    scalar tensor
-        ``1 − (2 Σ t·p + 1) / (Σ t + Σ p + 1)``: 0 for a perfect answer, near 1 for a wholly
-        wrong one.
-
-    Notes
-    -----
-    Milletari et al. 2016, doi:10.1109/3DV.2016.79. Summed over the batch, not image by image: on
-    a good image alone one stray pixel would weigh as much as a missed defect.
+    tensor of shape (B, H, W, 1)
+        ``1 − 4·m·(1 − m)``, m being the mean of the mask over the square around the pixel.
     """
-    y_true = ops.cast(y_true, y_pred.dtype)
-    overlap = ops.sum(y_true * y_pred)
-    total = ops.sum(y_true) + ops.sum(y_pred)
-    return 1 - (2 * overlap + _SMOOTH) / (total + _SMOOTH)
+    side = 2 * border_px + 1
+    mean = ops.average_pool(y_true, side, strides=1, padding="same")
+    return 1 - 4 * mean * (1 - mean)
 
 
 @keras.saving.register_keras_serializable(package="defectseg")
-def bce_dice_loss(y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
-    """Return the mean binary cross-entropy of the pixels, plus `dice_loss`."""
-    entropy = ops.mean(ops.binary_crossentropy(ops.cast(y_true, y_pred.dtype), y_pred))
-    return entropy + dice_loss(y_true, y_pred)
+class MaskLoss(keras.losses.Loss):
+    """One of `LOSSES`, with pixel weights; saved with a model, and loaded again.
 
+    Takes truth ``(B, H, W, 1)``, 0 or 1, and answer of the same shape in [0, 1]; returns a
+    scalar.
 
-LOSSES = {"dice": dice_loss, "bce_dice": bce_dice_loss}
+    Parameters
+    ----------
+    kind : str
+        A key of `LOSSES`.
+    border_px : int
+        As `border_weight`; 0 counts all pixels alike.
+    """
+
+    def __init__(self, kind: str, border_px: int = 0, name: str = "loss", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.kind = kind
+        self.border_px = border_px
+
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
+        """Return the loss of a batch."""
+        y_true = ops.cast(y_true, y_pred.dtype)
+        weight = border_weight(y_true, self.border_px) if self.border_px else ops.ones_like(y_true)
+        return LOSSES[self.kind](y_true, y_pred, weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of `__init__`."""
+        return {**super().get_config(), "kind": self.kind, "border_px": self.border_px}

@@ -10,8 +10,13 @@ _PIXEL_AXES = (1, 2, 3)
 
 
 def _counts(y_true: KerasTensor, y_pred: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
-    """Return intersection and union of each image, in pixels, shape (B,)."""
+    """Return intersection and union of each image, in pixels, shape (B,).
+
+    Both are NaN where a mask holds more than 1, as a stored one of 0 and 255 does: no number
+    that looks like a score.
+    """
     true = ops.cast(y_true, "float32")
+    true = ops.where(ops.max(true) > 1, float("nan"), true)
     predicted = ops.cast(y_pred >= _THRESHOLD, "float32")
     intersection = ops.sum(true * predicted, axis=_PIXEL_AXES)
     union = ops.sum(ops.maximum(true, predicted), axis=_PIXEL_AXES)

@@ -24,17 +24,21 @@ class Monitor(Protocol):
         """After each epoch: its row of history.csv, and whether its weights are the best yet."""
 
 
-def learning_rate_at(progress: float, peak: float) -> float:
-    """Return the learning rate of a short linear warm-up and a cosine that falls to 0.
+def learning_rate_at(progress: float, peak: float, schedule: str = "cosine") -> float:
+    """Return the learning rate: a short linear warm-up, then a cosine that falls to 0.
 
     Parameters
     ----------
     progress : float
         Share of the training that is done, in [0, 1].
     peak : float
+    schedule : str
+        ``"cosine"``, or ``"constant"`` for the peak after the warm-up.
     """
     if progress < _WARM_UP:
         return peak * max(progress / _WARM_UP, 0.05)
+    if schedule == "constant":
+        return peak
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
@@ -61,7 +65,8 @@ class Pace(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Set the learning rate."""
-        self.rate = learning_rate_at(self._progress(batch), self.settings.learning_rate)
+        peak, schedule = self.settings.learning_rate, self.settings.schedule
+        self.rate = learning_rate_at(self._progress(batch), peak, schedule)
         self.model.optimizer.learning_rate = self.rate
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -60,7 +60,7 @@ def starting_state(config: Config, resume: bool, data_sha256: str) -> TrainingSt
 
 
 def _fixed_settings(config: Config) -> dict[str, Any]:
-    sections = config.model_dump(mode="json", exclude={"run", "data", "calibration"})
+    sections = config.model_dump(mode="json", exclude={"run", "data", "inference", "calibration"})
     flat = {
         f"{s}.{key}": value for s, section in sections.items() for key, value in section.items()
     }

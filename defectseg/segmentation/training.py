@@ -27,7 +27,7 @@ from defectseg.dataset.pipeline import PairCache, training_batches, validation_b
 from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation import checkpoint
 from defectseg.segmentation.checkpoint import TrainingState
-from defectseg.segmentation.losses import LOSSES
+from defectseg.segmentation.losses import MaskLoss
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
 from defectseg.segmentation.pace import Monitor, Pace, Row, is_finished
 from defectseg.segmentation.plots import plot_curves
@@ -100,8 +100,10 @@ def train(
 def _open_model(config: Config, state: TrainingState, strategy: Any) -> keras.Model:
     """Return the network of the last finished epoch, or a new one; seeds are set."""
     keras.utils.set_random_seed(config.train.seed)
-    precision = "mixed_float16" if config.train.mixed_precision else "float32"
-    keras.mixed_precision.set_global_policy(precision)
+    precision = config.train.precision
+    keras.mixed_precision.set_global_policy(
+        precision if precision == "float32" else f"mixed_{precision}"
+    )
     with strategy.scope():
         if state.epoch:
             return checkpoint.load_last(config.run, state)
@@ -113,8 +115,13 @@ def _open_model(config: Config, state: TrainingState, strategy: Any) -> keras.Mo
 def compile_model(model: keras.Model, settings: TrainSettings) -> None:
     """Give the network its optimiser, loss and metrics."""
     model.compile(
-        optimizer=keras.optimizers.Adam(settings.learning_rate),
-        loss=LOSSES[settings.loss],
+        # Its mean of weights takes the place of the weights at the end of each epoch.
+        optimizer=keras.optimizers.Adam(
+            settings.learning_rate,
+            use_ema=settings.weight_average > 0,
+            ema_momentum=settings.weight_average or 0.99,
+        ),
+        loss=MaskLoss(settings.loss, settings.border_px),
         metrics=[AccumulatedIoU(), DefectiveIoU()],
         jit_compile=settings.xla,
     )
@@ -162,7 +169,7 @@ def _run_epochs(
             raise ConfigError(
                 f"The loss became {row['loss']} in epoch {epoch}. Lower train.learning_rate "
                 f"(now {settings.learning_rate:g})"
-                + (" or switch train.mixed_precision off." if settings.mixed_precision else ".")
+                + (" or set train.precision=float32." if settings.precision != "float32" else ".")
             )
         better = epoch == 1 or iou > state.best_iou
         seconds = state.seconds + time.monotonic() - started

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import warnings
 
 # segmentation_models picks its Keras when it is imported; tf.keras is Keras 3 today.
 os.environ["SM_FRAMEWORK"] = "tf.keras"
@@ -18,9 +19,6 @@ from defectseg.errors import ConfigError
 
 # Their layer names hold a "/", which Keras 3 does not save.
 _UNSUPPORTED = ("densenet",)
-# Keras' 0.99 takes some 500 steps to forget its start, a third of a short training. With 0.9
-# the statistics are those of ten batches, and validation jumps from epoch to epoch.
-_BATCH_NORM_MOMENTUM = 0.97
 
 
 def build_unet(settings: ModelSettings) -> keras.Model:
@@ -44,17 +42,17 @@ def build_unet(settings: ModelSettings) -> keras.Model:
         If the backbone is unknown, or its weights cannot be had.
     """
     # The published encoder weights are for three channels; gray is then shown three times.
-    core_channels = 3 if settings.encoder_weights else settings.channels
+    core_channels = 3 if settings.encoder_weights else settings.channels * settings.downscale**2
     core = _build_core(settings, core_channels)
     for layer in core.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = _BATCH_NORM_MOMENTUM
+            layer.momentum = settings.batch_norm_momentum
     image = keras.Input((None, None, settings.channels), name="image")
     hidden = _standardise(image)
-    if core_channels > settings.channels:
-        hidden = ops.repeat(hidden, core_channels, axis=-1)
     if settings.downscale > 1:
-        hidden = keras.layers.AveragePooling2D(settings.downscale)(hidden)
+        hidden = _gather_patches(hidden, core_channels, settings.downscale)
+    elif core_channels > settings.channels:
+        hidden = ops.repeat(hidden, core_channels, axis=-1)
     hidden = core(hidden)
     for _ in range(settings.downscale.bit_length() - 1):
         hidden = _double(hidden)
@@ -67,14 +65,17 @@ def _build_core(settings: ModelSettings, channels: int) -> keras.Model:
     """Return the U-Net of segmentation_models; its answers are logits."""
     _check_backbone(settings.backbone)
     try:
-        return segmentation_models.Unet(
-            settings.backbone,
-            input_shape=(None, None, channels),
-            classes=1,
-            activation="linear",
-            encoder_weights=settings.encoder_weights,
-            decoder_filters=settings.decoder_filters,
-        )
+        with warnings.catch_warnings():
+            # Of keras_applications: that models "usually" have 1 or 3 channels.
+            warnings.filterwarnings("ignore", "This model usually expects", UserWarning)
+            return segmentation_models.Unet(
+                settings.backbone,
+                input_shape=(None, None, channels),
+                classes=1,
+                activation="linear",
+                encoder_weights=settings.encoder_weights,
+                decoder_filters=settings.decoder_filters,
+            )
     except Exception as error:
         # Keras raises a bare Exception for a failed download, its cause in the text.
         if settings.encoder_weights and (isinstance(error, OSError) or "URL" in str(error)):
@@ -94,6 +95,23 @@ def _standardise(image: keras.KerasTensor) -> keras.KerasTensor:
     standardised = (image - mean) / ops.maximum(deviation, SMALLEST_STD)
     # A name to go in by: a tile of a large image is standardised by the whole image's numbers.
     return keras.layers.Identity(name=STANDARDISED)(standardised)
+
+
+def _gather_patches(hidden: keras.KerasTensor, channels: int, downscale: int) -> keras.KerasTensor:
+    """Return one pixel for each square of `downscale` pixels a side, by a learned combination.
+
+    With as many channels as the square has numbers it begins as a rotation of them: nothing is
+    lost, where a mean would wipe out textures as fine as the square.
+    """
+    combine = keras.layers.Conv2D(
+        channels,
+        downscale,
+        strides=downscale,
+        use_bias=False,
+        kernel_initializer="orthogonal",
+        name="patches",
+    )
+    return combine(hidden)
 
 
 def _double(hidden: keras.KerasTensor) -> keras.KerasTensor:

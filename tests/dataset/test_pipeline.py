@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from defectseg.config import AugmentSettings
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import (
     PairCache,
-    crop_pair,
+    place_window,
     training_batches,
     validation_batches,
 )
@@ -80,21 +81,37 @@ def test_images_of_many_sizes_are_cropped_to_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_crop_around_a_defect_holds_some_of_it(seed: int) -> None:
-    mask = np.zeros((100, 150, 1), np.uint8)
+def test_a_window_around_a_defect_holds_some_of_it_and_lies_inside(seed: int) -> None:
+    mask = np.zeros((100, 150), np.uint8)
     mask[90:92, 145:149] = 1
-    image = 255 * mask
-    cut, cut_mask = crop_pair(image, mask, 32, np.random.default_rng(seed))
-    assert cut_mask.any()
-    np.testing.assert_array_equal(cut, 255 * cut_mask)
-    assert cut.shape == (32, 32, 1)
+    top, left = place_window(mask, (32, 32), np.random.default_rng(seed))
+    assert mask[top : top + 32, left : left + 32].any()
+    assert 0 <= top <= 100 - 32
+    assert 0 <= left <= 150 - 32
 
 
-def test_an_image_smaller_than_the_crop_is_reflected() -> None:
-    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
-    cut, _ = crop_pair(image, np.zeros_like(image), 4, np.random.default_rng(0))
-    # Rows 0 1 | 0 1 (reflected about row 1, then row 0), columns 0 1 2 | 1.
-    assert cut[..., 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [0, 1, 2, 1], [3, 4, 5, 4]]
+def test_a_window_larger_than_the_image_begins_where_the_image_does() -> None:
+    mask = np.ones((20, 200), np.uint8)
+    places = [place_window(mask, (32, 32), np.random.default_rng(seed)) for seed in range(20)]
+    assert {top for top, _ in places} == {0}
+    assert len({left for _, left in places}) > 10
+
+
+def test_good_images_get_a_defect_of_their_product_pasted(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(64, 64)] * 2)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:40, 20:40] = 1
+    write_mask(tmp_path / "mask-1.png", mask)
+    write_gray(samples[1].image, mask * np.uint8(200))
+    other = dataclasses.replace(samples[0], product="q")
+    cache = PairCache([*samples, other], 1, megabytes=1)
+    pasting = STILL.model_copy(update={"paste": 1.0})
+    batches = np.array([[0, 2]])
+    (_, masks), *_ = training_batches(
+        cache, batches, multiple=32, crop_px=None, augment=pasting, seed=(0, 0)
+    )
+    # The other product has no defect to give.
+    assert masks.numpy().sum(axis=(1, 2, 3)).tolist() == [400, 0]
 
 
 def test_cache_keeps_what_fits_and_reads_the_rest_again(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,13 @@ import pandas as pd
 import pytest
 
 from defectseg.bundle import Calibration, Gate, ProductGate, Thresholds
+from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
-from defectseg.evaluation.evaluate import evaluate, summarise
+from defectseg.errors import DataError
+from defectseg.evaluation.evaluate import answer_empty, evaluate, select_samples
 from defectseg.image_io import write_gray, write_mask
 from defectseg.inference.predictor import Predictor
+from tests.engines import Brightness, Empty
 
 THRESHOLDS = Thresholds(pixel=0.5, review=0.4, fail=0.6, score_window_px=1)
 CALIBRATION = Calibration(
@@ -19,22 +23,6 @@ CALIBRATION = Calibration(
     data_sha256="",
     created="",
 )
-
-
-class Brightness:
-    """An engine that takes bright pixels for defects, so that answers can be drawn."""
-
-    name, precision = "brightness", "float32"
-
-    def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return image.astype(np.float32) / np.float32(255)
-
-
-class Empty(Brightness):
-    """An engine that never finds anything."""
-
-    def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return np.zeros(image.shape, np.float32)
 
 
 def square(top: int, left: int) -> npt.NDArray[np.uint8]:
@@ -57,7 +45,7 @@ def sample(folder: Path, name: str, image: npt.NDArray[np.uint8], *truth: object
         split="test",
         width=20,
         height=20,
-        sha256="",
+        sha256="0",
     )
 
 
@@ -77,36 +65,79 @@ def test_answers_by_hand(samples: list[Sample]) -> None:
     ticks: list[int] = []
     frame = evaluate(Predictor(Brightness(), CALIBRATION), samples, ticks.append)
     assert ticks == [5] * 5
-    assert list(frame["image"]) == [one.image.name for one in samples]
+    assert list(frame["image"]) == [str(one.image) for one in samples]
     assert list(frame["outcome"]) == ["PASS", "FAIL", "FAIL", "PASS", "RETAKE"]
     assert list(frame["alarmed"]) == [False, True, True, False, False]
     assert list(frame["defects"]) == [0, 0, 2, 2, 2]
     assert list(frame["defects_hit"]) == [0, 0, 1, 0, 0]
-    # 16 of 32 pixels; no IoU over good images.
-    np.testing.assert_array_equal(frame["iou"], [np.nan, np.nan, 0.5, 0, 0])
-    assert summarise(frame) == {
-        "good_images": 2,
-        "defective_images": 3,
-        "iou_mean": pytest.approx(0.5 / 3),
-        "iou_median": 0,
-        "iou_worst": 0,
-        "defects": 6,
-        "defects_hit": 1,
-        "defective_alarmed": 1,
-        "good_alarmed": 1,
-        "good_retaken": 0,
-        "defective_retaken": 1,
-        "defective_passed": 1,
-    }
+    # A square has 16 pixels; what is below the review threshold is not in the mask.
+    assert list(frame["overlap_px"]) == [0, 0, 16, 0, 0]
+    assert list(frame["true_px"]) == [0, 0, 32, 32, 32]
+    assert list(frame["predicted_px"]) == [0, 16, 16, 0, 0]
 
 
-def test_predictor_that_finds_nothing_is_not_flattered(samples: list[Sample]) -> None:
-    summary = summarise(evaluate(Predictor(Empty(), CALIBRATION), samples))
-    assert (summary["iou_mean"], summary["defects_hit"], summary["good_alarmed"]) == (0, 0, 0)
-    assert summary["defective_passed"] == 2
+def test_an_image_that_cannot_be_read_is_a_row_of_its_own(samples: list[Sample]) -> None:
+    samples[2].image.write_bytes(b"no image")
+    frame = evaluate(Predictor(Brightness(), CALIBRATION), samples)
+    assert list(frame["outcome"]) == ["PASS", "FAIL", "ERROR", "PASS", "RETAKE"]
+    assert frame["error"][2]
+    assert frame["defective"].dtype == bool
 
 
-def test_without_defective_images_there_is_no_iou(samples: list[Sample]) -> None:
-    summary = summarise(evaluate(Predictor(Brightness(), CALIBRATION), samples[:2]))
-    assert (summary["iou_mean"], summary["iou_median"], summary["iou_worst"]) == (None, None, None)
-    assert isinstance(evaluate(Predictor(Empty(), CALIBRATION), samples[:1]), pd.DataFrame)
+def test_the_empty_answer_passes_everything_and_finds_nothing(samples: list[Sample]) -> None:
+    frame = evaluate(Predictor(Brightness(), CALIBRATION), samples)
+    empty = answer_empty(frame)
+    pd.testing.assert_frame_equal(empty, answer_empty(empty))
+    told = evaluate(Predictor(Empty(), CALIBRATION), samples)
+    # As a predictor that finds nothing is measured, but for the gate.
+    columns = ["score", "overlap_px", "true_px", "predicted_px", "defects", "defects_hit"]
+    pd.testing.assert_frame_equal(empty[columns], told[columns])
+    assert set(empty["outcome"]) == {"PASS"}
+
+
+def prepare_two_products(folder: Path, samples: list[Sample]) -> None:
+    rows = [replace(samples[0], product="gear"), replace(samples[2], product="bolt", split="val")]
+    (folder / manifest.FILE_NAME).write_text(manifest.write_manifest(rows, folder))
+
+
+@pytest.mark.parametrize(
+    ("split", "known", "product", "expected"),
+    [
+        ("all", ["gear", "bolt"], None, ["gear", "bolt"]),
+        ("test", ["gear", "bolt"], None, ["gear"]),
+        ("val", ["gear", "bolt"], "gear", ["gear"]),
+        ("all", ["nut"], None, ["nut", "nut"]),  # a bundle of one product: that is meant
+    ],
+)
+def test_the_split_and_the_product_are_chosen(
+    tmp_path: Path,
+    samples: list[Sample],
+    split: str,
+    known: list[str],
+    product: str | None,
+    expected: list[str],
+) -> None:
+    prepare_two_products(tmp_path, samples)
+    chosen = select_samples(tmp_path, split, known, product)
+    assert [sample.product for sample in chosen] == expected
+
+
+@pytest.mark.parametrize(
+    ("split", "known", "product", "found"),
+    [
+        ("train", ["gear", "bolt"], None, "has no images in its train split"),
+        ("all", ["gear", "nut"], None, "knows no product bolt"),
+        ("all", ["gear", "bolt"], "nut", "knows no product nut; it was trained on gear, bolt"),
+    ],
+)
+def test_what_cannot_be_chosen_is_an_error(
+    tmp_path: Path,
+    samples: list[Sample],
+    split: str,
+    known: list[str],
+    product: str | None,
+    found: str,
+) -> None:
+    prepare_two_products(tmp_path, samples)
+    with pytest.raises(DataError, match=found):
+        select_samples(tmp_path, split, known, product)

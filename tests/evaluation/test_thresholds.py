@@ -23,6 +23,32 @@ def test_band_reaches_towards_0_and_1_where_nothing_is_beyond_the_overlap() -> N
     assert choose_thresholds([0.5, 0.6], [0.4, 0.5]) == pytest.approx((0.2, 0.8))
 
 
+def test_allowed_escapes_and_overkill_are_set_aside() -> None:
+    good = [0.1, 0.2, 0.3, 0.9]
+    defective = [0.05, 0.6, 0.7, 0.8]
+    # All eight: 0.9 and 0.05 lie on the wrong side, the overlap is 0.05 to 0.9.
+    assert choose_thresholds(good, defective) == pytest.approx((0.025, 0.95))
+    # A quarter of each may: without 0.05 and 0.9 the gap is 0.3 to 0.6.
+    allowed = choose_thresholds(good, defective, max_escape=0.25, max_overkill=0.25)
+    assert allowed == pytest.approx((0.4, 0.5))
+    # Escapes only: lowest defective that counts 0.6, below it 0.3; above 0.9 nothing.
+    assert choose_thresholds(good, defective, max_escape=0.25) == pytest.approx((0.45, 0.95))
+    # A share that is less than one image allows none.
+    assert choose_thresholds(good, defective, max_escape=0.24) == pytest.approx((0.025, 0.95))
+
+
+@given(scores, scores, st.floats(0, 0.9), st.floats(0, 0.9))
+def test_the_targets_hold_on_the_images_they_were_set_with(
+    good: list[float], defective: list[float], max_escape: float, max_overkill: float
+) -> None:
+    review, fail = choose_thresholds(
+        good, defective, max_escape=max_escape, max_overkill=max_overkill
+    )
+    assert 0 <= review <= fail <= 1
+    assert sum(score < review for score in defective) <= max_escape * len(defective) + 1e-6
+    assert sum(score > fail for score in good) <= max_overkill * len(good) + 1e-6
+
+
 @given(scores, scores)
 def test_no_validation_image_is_on_the_wrong_side_of_the_band(
     good: list[float], defective: list[float]

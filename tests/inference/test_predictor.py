@@ -12,6 +12,7 @@ from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.folder import predict_folder
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.verdict import Outcome
+from tests.engines import Brightness
 
 CALIBRATION = Calibration(
     thresholds=Thresholds(pixel=0.5, review=0.4, fail=0.6, score_window_px=3),
@@ -20,18 +21,6 @@ CALIBRATION = Calibration(
     data_sha256="",
     created="",
 )
-
-
-class Brightness:
-    """Takes bright pixels for defects, so that answers can be drawn; fails on demand."""
-
-    name, precision = "brightness", "float32"
-
-    def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        if image[0, 0] == 1:
-            raise RuntimeError("the network\nfailed")
-        probability = image.astype(np.float32) / np.float32(255)
-        return probability * np.float32(np.nan if image[0, 0] == 2 else 1)
 
 
 def picture(level: int, corner: int = 0) -> npt.NDArray[np.uint8]:
@@ -76,7 +65,7 @@ def test_unknown_product_is_an_error() -> None:
 def test_failing_engine_stops_one_image_and_not_the_folder(
     bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "load_engine", lambda model, settings: Brightness())
+    monkeypatch.setattr(folder, "load_engine", lambda model, config: Brightness())
     (tmp_path / "in").mkdir()
     for name, level, corner in (("a", 204, 0), ("b", 51, 1), ("c", 51, 2), ("d", 51, 0)):
         write_gray(tmp_path / "in" / f"{name}.png", picture(level, corner))
@@ -93,7 +82,7 @@ def test_failing_engine_stops_one_image_and_not_the_folder(
 @pytest.fixture(scope="module")
 def engine(bundle_folder: Path) -> Engine:
     bundle = load_bundle(bundle_folder)
-    return load_engine(bundle.model_path, bundle.config.model)
+    return load_engine(bundle.model_path, bundle.config)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (65, 64), (50, 70, 3)])

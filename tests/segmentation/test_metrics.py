@@ -37,3 +37,10 @@ def test_an_empty_answer_has_a_defective_iou_of_zero() -> None:
     metric.reset_state()
     metric.update_state(image(0, 0), image(0, 0))  # no defective image at all
     assert float(metric.result()) == 0
+
+
+@pytest.mark.parametrize("kind", [AccumulatedIoU, DefectiveIoU])
+def test_a_mask_of_0_and_255_gives_no_number_that_looks_like_a_score(kind: type) -> None:
+    metric = kind()
+    metric.update_state(image(255, 0), image(0.9, 0.1))
+    assert np.isnan(float(metric.result()))

@@ -27,3 +27,8 @@ def test_an_epoch_is_begun_only_if_it_ends_in_time(
     settings = TrainSettings(epochs=epochs, max_minutes=max_minutes)
     state = TrainingState(epoch, epoch, 0.5, seconds, "hash")
     assert is_finished(settings, state) == finished
+
+
+def test_a_constant_learning_rate_stays_after_its_warm_up() -> None:
+    rates = [learning_rate_at(share, 2.0, "constant") for share in (0.015, 0.03, 0.5, 1.0)]
+    assert rates == pytest.approx([1.0, 2.0, 2.0, 2.0])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from defectseg.config import ModelSettings
 from defectseg.errors import ConfigError
-from defectseg.segmentation.unet import _double, build_unet
+from defectseg.segmentation.unet import _double, _gather_patches, build_unet
 
 NARROW = (16, 16, 8, 8, 8)
 
@@ -25,6 +25,24 @@ def test_brightness_and_contrast_do_not_change_the_answer() -> None:
     model = build_unet(ModelSettings(decoder_filters=NARROW, downscale=1))
     image = np.random.default_rng(1).uniform(0, 200, (1, 64, 64, 1)).astype(np.float32)
     np.testing.assert_allclose(model(image), model(0.2 * image + 30), atol=1e-4)
+
+
+def test_gathering_patches_begins_without_loss() -> None:
+    # As many channels as numbers: an orthogonal map keeps every length.
+    pixels = np.random.default_rng(4).normal(size=(1, 8, 8, 1)).astype(np.float32)
+    entry = keras.Input((None, None, 1))
+    gathered = np.asarray(keras.Model(entry, _gather_patches(entry, 4, 2))(pixels))
+    assert gathered.shape == (1, 4, 4, 4)
+    squares = pixels.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(4, 4, 4)
+    np.testing.assert_allclose(
+        np.linalg.norm(gathered[0], axis=-1), np.linalg.norm(squares, axis=-1), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("downscale", [1, 2, 4])
+def test_the_answer_has_the_images_size_at_any_downscale(downscale: int) -> None:
+    model = build_unet(ModelSettings(decoder_filters=NARROW, channels=3, downscale=downscale))
+    assert model(np.zeros((1, 128, 256, 3), np.float32)).shape == (1, 128, 256, 1)
 
 
 def test_a_constant_image_is_answered_without_nan() -> None:

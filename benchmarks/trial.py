@@ -1,0 +1,69 @@
+"""A training as a user would make it, timed, with the figures of its bundle."""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+from publish import ROOT
+
+from defectseg import commands
+from defectseg.bundle import load_bundle
+from defectseg.config import Config, load_config
+from defectseg.evaluation.evaluate import evaluate, select_samples
+from defectseg.evaluation.figures import summarise
+from defectseg.inference.engines import load_engine
+from defectseg.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of one training.
+
+    Attributes
+    ----------
+    seed : int
+    minutes : float
+        All in: training, calibration and measuring.
+    config : Config
+    test : dict
+        `evaluation.figures.Evaluation` of the test images, as a dict.
+    rows : DataFrame
+        Of `evaluation.evaluate.evaluate`, on the test images.
+    """
+
+    seed: int
+    minutes: float
+    config: Config
+    test: dict[str, Any]
+    rows: pd.DataFrame
+
+    def record(self) -> dict[str, Any]:
+        """Return what is worth keeping in a result file."""
+        return {"seed": self.seed, "minutes": round(self.minutes, 1), "test": self.test}
+
+
+def run_trial(name: str, data: Path, seed: int) -> Trial:
+    """Train as ``configs/NAME.yaml`` says on a prepared folder, and measure its test images.
+
+    The folder of the run is its own: what a user trained by the same settings is not touched.
+    """
+    keras.backend.clear_session(free_memory=True)
+    run = ROOT / "runs" / f"benchmark-{name}-{seed}"
+    shutil.rmtree(run, ignore_errors=True)
+    path = ROOT / "configs" / f"{name}.yaml"
+    config = load_config(path, [f"train.seed={seed}"], data=data, run=run)
+    started = time.monotonic()
+    commands.train(config, resume=False)
+    minutes = (time.monotonic() - started) / 60
+    bundle = load_bundle(run)
+    predictor = Predictor(load_engine(bundle.model_path, bundle.config), bundle.calibration)
+    products = list(bundle.calibration.gate.products)
+    rows = evaluate(predictor, select_samples(data, "test", products, None))
+    # JSON and back, so that it is what the bundle's metrics.json says.
+    test = json.loads(json.dumps(asdict(summarise(rows))))
+    return Trial(seed, minutes, config, test, rows)

@@ -1,0 +1,106 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from defectseg import commands
+from defectseg.dataset.manifest import read_manifest, write_manifest
+from defectseg.errors import DataError
+from defectseg.evaluation.figures import Rate
+from defectseg.evaluation.report import show
+from defectseg.image_io import read_image
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    bundle_folder: Path, prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    output = tmp_path_factory.mktemp("evaluation") / "figures"
+    assert commands.evaluate(bundle_folder, prepared, output, split="test", product=None) == 0
+    return output
+
+
+def test_everything_is_there(evaluated: Path) -> None:
+    names = sorted(str(path.relative_to(evaluated)) for path in evaluated.rglob("*.*"))
+    assert names == [
+        "evaluation.html",
+        "evaluation.json",
+        "images.csv",
+        "plots/error_rates.png",
+        "plots/iou.png",
+        "plots/precision_recall.png",
+        "plots/worst.jpg",
+    ]
+    for path in evaluated.glob("plots/*"):
+        assert min(read_image(path).shape[:2]) > 200
+
+
+def test_the_figures_are_those_of_the_bundle(evaluated: Path, bundle_folder: Path) -> None:
+    record = json.loads((evaluated / "evaluation.json").read_text())
+    known = json.loads((bundle_folder / "metrics.json").read_text())["test"]
+    assert record["overall"] == known["overall"]
+    assert set(record["products"]) == {"Class1", "Class5"}
+    assert set(record["kinds"]) == {"Class1_def", "Class5_def"}
+    assert record["empty_answer"]["iou_mean"] == 0
+
+
+def test_each_image_has_its_row(evaluated: Path, prepared: Path) -> None:
+    rows = pd.read_csv(evaluated / "images.csv")
+    images = [str(s.image) for s in read_manifest(prepared) if s.split == "test"]
+    assert list(rows["image"]) == images
+
+
+def test_the_page_shows_the_empty_answer_beside_the_figures(evaluated: Path) -> None:
+    page = (evaluated / "evaluation.html").read_text()
+    assert "<th>empty answer</th>" in page
+    assert "4 of 4: 100.0 % (51.0–100.0)" in page  # what the empty answer lets escape
+    assert page.count("data:image/png") == 3
+    assert "http" not in page
+
+
+def test_an_occupied_folder_is_left_alone(
+    bundle_folder: Path, prepared: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(DataError, match="is not empty"):
+        commands.evaluate(bundle_folder, prepared, tmp_path, split="test", product=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_image_that_cannot_be_read_is_listed_and_costs_no_other(
+    bundle_folder: Path, prepared: Path, tmp_path: Path
+) -> None:
+    good, broken = (
+        next(s for s in read_manifest(prepared) if s.split == "test" and s.defective == defective)
+        for defective in (False, True)
+    )
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    samples = [good, replace(broken, image=tmp_path / "broken.png")]
+    (tmp_path / "manifest.csv").write_text(write_manifest(samples, tmp_path))
+    output = tmp_path / "figures"
+    assert commands.evaluate(bundle_folder, tmp_path, output, split="all", product=None) == 1
+    assert list(pd.read_csv(output / "images.csv")["outcome"])[1] == "ERROR"
+    record = json.loads((output / "evaluation.json").read_text())
+    assert record["overall"]["unreadable_images"] == 1
+    assert record["overall"]["defective_images"] == 0
+    page = (output / "evaluation.html").read_text()
+    assert "Could not be read" in page
+    assert "broken.png" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "—"),
+        (0.12345, "0.123"),
+        (7, "7"),
+        (Rate(1, 4, 0.25, 0.046, 0.699), "1 of 4: 25.0 % (4.6–69.9)"),
+        (Rate(0, 0, None, None, None), "—"),
+        ({"FAIL": 2, "PASS": 1}, "FAIL 2, PASS 1"),
+        ({}, "—"),
+    ],
+)
+def test_figures_for_people(value: object, text: str) -> None:
+    assert show(value) == text
