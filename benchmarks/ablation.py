@@ -34,7 +34,12 @@ NAME = "ablation"
 FOLDS = 3
 VAL_SHARE = 0.2  # of what is not measured: it chooses the epoch and the thresholds
 BASE = "as configs/dagm.yaml"
-FLIPS = "test-time flips"
+# Measured on the base's networks, which are not trained anew for them.
+ANSWERS = {
+    "test-time flips": {"flips": True},
+    "answers in ellipses": {"ellipses": True},
+    "both: flips and ellipses": {"flips": True, "ellipses": True},
+}
 
 # What is changed, by the name it has in the table.
 VARIANTS: dict[str, list[str]] = {
@@ -128,12 +133,12 @@ def read_runs(minutes: float) -> list[dict[str, Any]]:
     record = json.loads(path.read_text(encoding="utf-8"))
     if record["minutes"] != minutes:
         return []
-    wanted = VARIANTS | {FLIPS: VARIANTS[BASE]}
+    wanted = VARIANTS | dict.fromkeys(ANSWERS, VARIANTS[BASE])
     return [run for run in record["runs"] if run["settings"] == wanted.get(run["variant"])]
 
 
 def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, Any]]:
-    """Train one variant and measure it on its fold; the base also with test-time flips."""
+    """Train one variant and measure it on its fold; the base in each way to answer."""
     keras.backend.clear_session(free_memory=True)
     run = ROOT / "runs" / "ablation"
     shutil.rmtree(run, ignore_errors=True)
@@ -143,9 +148,9 @@ def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, 
         state = train(config, monitor)
     ways = {name: config}
     if name == BASE:
-        ways[FLIPS] = config.model_copy(
-            update={"inference": config.inference.model_copy(update={"flips": True})}
-        )
+        for way, update in ANSWERS.items():
+            inference = config.inference.model_copy(update=update)
+            ways[way] = config.model_copy(update={"inference": inference})
     records = []
     for way, own in ways.items():
         figures = complete_bundle(own)["test"].overall

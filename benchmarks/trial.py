@@ -16,8 +16,7 @@ from defectseg.bundle import load_bundle
 from defectseg.config import Config, load_config
 from defectseg.evaluation.evaluate import evaluate, select_samples
 from defectseg.evaluation.figures import summarise
-from defectseg.inference.engines import load_engine
-from defectseg.inference.predictor import Predictor
+from defectseg.inference.predictor import open_predictor
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def run_trial(name: str, data: Path, seed: int) -> Trial:
     commands.train(config, resume=False)
     minutes = (time.monotonic() - started) / 60
     bundle = load_bundle(run)
-    predictor = Predictor(load_engine(bundle.model_path, bundle.config), bundle.calibration)
+    predictor = open_predictor(bundle)
     products = list(bundle.calibration.gate.products)
     rows = evaluate(predictor, select_samples(data, "test", products, None))
     # JSON and back, so that it is what the bundle's metrics.json says.

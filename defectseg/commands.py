@@ -28,8 +28,7 @@ def synth(
     """Write synthetic images and labels."""
     from defectseg.dataset.synthetic import write_dataset
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DataError(f"{output} is not empty; it is left as it is. Name another folder.")
+    _check_free(output)
     with staged_folder(output) as stage, counting("drawing") as tick:
         total = len(products) * (good + defective)
         count = write_dataset(
@@ -133,14 +132,12 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
     from defectseg.evaluation.evaluate import select_samples
     from defectseg.evaluation.figures import summarise
     from defectseg.evaluation.report import PAGE, figure_rows, write_evaluation
-    from defectseg.inference.engines import load_engine
-    from defectseg.inference.predictor import Predictor
+    from defectseg.inference.predictor import open_predictor
 
     bundle = load_bundle(model)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DataError(f"{output} is not empty; it is left as it is. Name another folder.")
+    _check_free(output)
     samples = select_samples(data, split, list(bundle.calibration.gate.products), product)
-    predictor = Predictor(load_engine(bundle.model_path, bundle.config), bundle.calibration)
+    predictor = open_predictor(bundle)
     with staged_folder(output) as stage, counting("evaluating") as tick:
         frame = evaluate_samples(predictor, samples, tick)
         evaluation = summarise(frame)
@@ -150,3 +147,8 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
     print_table(title, figure_rows(columns))
     out.print(f"Open {bold(output / PAGE)}; every image has its row in images.csv.")
     return SOME_UNREADABLE if evaluation.overall.unreadable_images else OK
+
+
+def _check_free(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise DataError(f"{output} is not empty; it is left as it is. Name another folder.")

@@ -114,6 +114,9 @@ class InferenceSettings(_Settings):
     flips: bool = Field(
         default=False, description="mean over four mirror images: steadier, a quarter of the speed"
     )
+    ellipses: bool = Field(
+        default=False, description="answer by ellipses, where the labels are ellipses"
+    )
 
 
 class Config(_Settings):

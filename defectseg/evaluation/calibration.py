@@ -77,7 +77,7 @@ def complete_bundle(
         data_sha256=manifest.data_sha256(config.data, samples),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    predictor = Predictor(engine, calibration)
+    predictor = Predictor(engine, calibration, ellipses=config.inference.ellipses)
     figures = {
         name: summarise(evaluate(predictor, split[name], tick))
         for name in ("val", "test")

@@ -14,8 +14,7 @@ from defectseg.atomic import write_atomically
 from defectseg.bundle import Bundle
 from defectseg.errors import DataError, DefectsegError, ImageReadError
 from defectseg.image_io import FoundFile, decode_image, find_images, read_bytes
-from defectseg.inference.engines import load_engine
-from defectseg.inference.predictor import Predictor
+from defectseg.inference.predictor import Predictor, open_predictor
 from defectseg.inference.report import write_report
 from defectseg.inference.results import (
     ResultsWriter,
@@ -89,8 +88,7 @@ def predict_folder(
             f"{source} holds no images (PNG, JPEG, BMP or TIFF); {len(ignored)} other file(s)."
         )
     products = _tell_products(found, list(bundle.calibration.gate.products), product)
-    engine = load_engine(bundle.model_path, bundle.config)
-    predictor = Predictor(engine, bundle.calibration)
+    predictor = open_predictor(bundle)
     names = name_pictures(file.relative for file in found)
     rows: list[Row] = []
     with ResultsWriter(output, names) as writer:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from defectseg.bundle import Calibration
+from defectseg.bundle import Bundle, Calibration
 from defectseg.errors import DefectsegError
-from defectseg.inference.engines import Engine
+from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.regions import Region, find_regions, windowed_score
 from defectseg.inference.verdict import Verdict, decide
 from defectseg.quality.gate import ImageQuality, measure_quality
@@ -43,11 +43,14 @@ class Predictor:
     ----------
     engine : Engine
     calibration : Calibration
+    ellipses : bool
+        Answer by ellipses; see `regions.find_regions`.
     """
 
-    def __init__(self, engine: Engine, calibration: Calibration) -> None:
+    def __init__(self, engine: Engine, calibration: Calibration, *, ellipses: bool = False) -> None:
         self.engine = engine
         self.calibration = calibration
+        self.ellipses = ellipses
 
     def inspect(self, image: npt.NDArray[np.uint8], product: str) -> Inspection:
         """Inspect an image of ``(H, W)`` or ``(H, W, 3)`` uint8.
@@ -71,7 +74,14 @@ class Predictor:
             scores,
             pixel_threshold=thresholds.pixel,
             least_score=thresholds.review,
+            as_ellipses=self.ellipses,
         )
         score = float(scores.max())
         verdict = decide(score, quality, thresholds)
         return Inspection(score, mask, tuple(regions), quality, verdict)
+
+
+def open_predictor(bundle: Bundle) -> Predictor:
+    """Return the predictor of a bundle, its network loaded for this machine."""
+    engine = load_engine(bundle.model_path, bundle.config)
+    return Predictor(engine, bundle.calibration, ellipses=bundle.config.inference.ellipses)

@@ -6,6 +6,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from defectseg.annotations.ellipse import Ellipse
+from defectseg.dataset.masks import rasterise_ellipses
+
+Indices = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Region:
@@ -63,6 +68,7 @@ def find_regions(
     *,
     pixel_threshold: float,
     least_score: float,
+    as_ellipses: bool = False,
 ) -> tuple[list[Region], npt.NDArray[np.uint8]]:
     """Find the connected regions of a probability map, strongest first.
 
@@ -76,6 +82,10 @@ def find_regions(
         A pixel belongs to a region from this probability on; neighbours touch by side or corner.
     least_score : float
         Regions of a lower score are dropped.
+    as_ellipses : bool
+        Give each region that lies within the image the form of the ellipse with its area's
+        moments: where labels are ellipses, so is the best answer. One that the border cuts stays
+        as it is.
 
     Returns
     -------
@@ -84,38 +94,64 @@ def find_regions(
         1 on the regions that are kept.
     """
     candidates = (probability >= pixel_threshold).astype(np.uint8)
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(candidates, connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(candidates, connectivity=8)
     mask = np.zeros_like(candidates)
     regions = []
     for label in range(1, count):
-        left, top, width, height, area = (int(value) for value in stats[label])
+        left, top, width, height, _ = stats[label]
         window = np.s_[top : top + height, left : left + width]
         own = labels[window] == label
         score = float(scores[window][own].max())
         if score < least_score:
             continue
-        mask[window][own] = 1
-        semi_major, semi_minor, angle = _moments_ellipse(own)
-        region = Region(
-            area_px=area,
-            bbox_xywh=(left, top, width, height),
-            centroid_xy=(float(centroids[label][0]), float(centroids[label][1])),
-            semi_major=semi_major,
-            semi_minor=semi_minor,
-            angle=angle,
-            score=score,
-        )
-        regions.append(region)
+        rows, columns = np.nonzero(own)
+        rows, columns = rows + top, columns + left
+        if as_ellipses and _lies_within(rows, columns, mask.shape):
+            rows, columns = _ellipse_pixels(rows, columns, mask.shape)
+        mask[rows, columns] = 1
+        regions.append(_describe(rows, columns, score))
     return sorted(regions, key=lambda region: -region.score), mask
 
 
-def _moments_ellipse(own: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+def _lies_within(rows: Indices, columns: Indices, shape_hw: tuple[int, ...]) -> bool:
+    bottom, right = shape_hw[0] - 1, shape_hw[1] - 1
+    return bool(
+        rows.min() > 0 and columns.min() > 0 and rows.max() < bottom and columns.max() < right
+    )
+
+
+def _ellipse_pixels(
+    rows: Indices, columns: Indices, shape_hw: tuple[int, ...]
+) -> tuple[Indices, Indices]:
+    semi_major, semi_minor, angle = _moments_ellipse(rows, columns)
+    ellipse = Ellipse(semi_major, semi_minor, angle, columns.mean() + 1, rows.mean() + 1)
+    drawn_rows, drawn_columns = np.nonzero(
+        rasterise_ellipses([ellipse], (shape_hw[0], shape_hw[1]))
+    )
+    # An ellipse thinner than a pixel may miss them all.
+    return (drawn_rows, drawn_columns) if drawn_rows.size else (rows, columns)
+
+
+def _describe(rows: Indices, columns: Indices, score: float) -> Region:
+    left, top = int(columns.min()), int(rows.min())
+    semi_major, semi_minor, angle = _moments_ellipse(rows, columns)
+    return Region(
+        area_px=rows.size,
+        bbox_xywh=(left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top),
+        centroid_xy=(float(columns.mean()), float(rows.mean())),
+        semi_major=semi_major,
+        semi_minor=semi_minor,
+        angle=angle,
+        score=score,
+    )
+
+
+def _moments_ellipse(rows: Indices, columns: Indices) -> tuple[float, float, float]:
     """Return half-axes and angle of the ellipse with the same second moments.
 
     Along an axis of half-length a, a filled ellipse has the variance a²/4; a pixel is a square of
     variance 1/12.
     """
-    rows, columns = np.nonzero(own)
     x, y = columns - columns.mean(), rows - rows.mean()
     xx, yy, xy = x @ x / x.size + 1 / 12, y @ y / x.size + 1 / 12, x @ y / x.size
     # The eigenvalues and the first eigenvector of [[xx, xy], [xy, yy]].

@@ -7,7 +7,7 @@ import pytest
 from defectseg.bundle import Bundle, Calibration, Gate, ProductGate, Thresholds, load_bundle
 from defectseg.errors import DefectsegError
 from defectseg.image_io import pad_to_multiple, read_mask, write_gray
-from defectseg.inference import folder
+from defectseg.inference import predictor
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.folder import predict_folder
 from defectseg.inference.predictor import Predictor
@@ -65,7 +65,7 @@ def test_unknown_product_is_an_error() -> None:
 def test_failing_engine_stops_one_image_and_not_the_folder(
     bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "load_engine", lambda model, config: Brightness())
+    monkeypatch.setattr(predictor, "load_engine", lambda model, config: Brightness())
     (tmp_path / "in").mkdir()
     for name, level, corner in (("a", 204, 0), ("b", 51, 1), ("c", 51, 2), ("d", 51, 0)):
         write_gray(tmp_path / "in" / f"{name}.png", picture(level, corner))

@@ -57,6 +57,33 @@ def test_drawn_ellipse_is_recovered(angle: float) -> None:
     assert region.centroid_xy == pytest.approx((80, 70), abs=0.1)
 
 
+def test_an_answer_in_ellipses_has_the_area_and_place_of_the_region() -> None:
+    probability = empty((120, 140))
+    probability[40:70, 50:100] = 0.9
+    scores = windowed_score(probability, 1)
+    (region,), mask = find_regions(
+        probability, scores, pixel_threshold=0.5, least_score=0, as_ellipses=True
+    )
+    # A rectangle of w × h has the moments of an ellipse with half-axes w/√3 and h/√3.
+    drawn = Ellipse(50 / 3**0.5, 30 / 3**0.5, 0, 75.5, 55.5)
+    np.testing.assert_array_equal(mask, rasterise_ellipses([drawn], mask.shape))
+    assert region.area_px == mask.sum() == pytest.approx(np.pi * 50 * 30 / 3, rel=0.01)
+    assert region.centroid_xy == pytest.approx((74.5, 54.5))
+    assert region.semi_major == pytest.approx(50 / 3**0.5, rel=0.02)
+
+
+def test_what_the_border_cuts_or_is_too_small_keeps_its_form_among_ellipses() -> None:
+    probability = empty()
+    probability[0:4, 3:9] = 0.9
+    probability[10, 10] = 0.9
+    scores = windowed_score(probability, 1)
+    regions, mask = find_regions(
+        probability, scores, pixel_threshold=0.5, least_score=0, as_ellipses=True
+    )
+    np.testing.assert_array_equal(mask, probability > 0)
+    assert sorted(region.area_px for region in regions) == [1, 24]
+
+
 def test_falling_diagonal_has_a_positive_angle() -> None:
     probability = empty((20, 20))
     np.fill_diagonal(probability, 1)  # from the upper left to the lower right
