@@ -49,7 +49,7 @@ VARIANTS: dict[str, list[str]] = {
     "three good images a defective one": ["train.good_per_defective=3"],
     "defects pasted onto half of the good images": ["augment.paste=0.5"],
     "batches of 4": ["train.batch_size=4"],
-    "mean of weights (EMA 0.99)": ["train.weight_average=0.99"],
+    "mean of weights (EMA 0.99)": ["train.ema_momentum=0.99"],
     "loss: MCC": ["train.loss=mcc"],
     "loss: Dice": ["train.loss=dice"],
     "loss: focal Tversky": ["train.loss=focal_tversky"],
@@ -153,7 +153,7 @@ def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, 
             ways[way] = config.model_copy(update={"inference": inference})
     records = []
     for way, own in ways.items():
-        figures = complete_bundle(own)["test"].overall
+        figures = complete_bundle(own)["test"].overall.model
         records.append(
             {
                 "variant": way,

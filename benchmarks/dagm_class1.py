@@ -36,7 +36,7 @@ def main() -> None:
             "trials": [trial.record() for trial in trials],
         },
     )
-    overall = [trial.test["overall"] for trial in trials]
+    overall = [trial.test["overall"]["model"] for trial in trials]
     means = ", ".join(f"**{figures['iou_mean']:.2f}**" for figures in overall)
     worst = min(figures["iou_worst"] for figures in overall)
     hit, good = ([figures[name] for figures in overall] for name in ("defects_hit", "good_alarmed"))

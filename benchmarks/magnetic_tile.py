@@ -43,7 +43,7 @@ def main() -> None:
         f"| {kind.removeprefix('MT_').lower()} | {own['defective_images']} | "
         f"{own['iou_mean']:.2f} | {own['defects_hit']['count']} of {own['defects_hit']['total']} | "
         f"{own['auroc']:.3f} | {own['escape']['count']} |"
-        for kind, own in trial.test["kinds"].items()
+        for kind, own in ((k, c["model"]) for k, c in trial.test["kinds"].items())
     ]
     lines = [
         "| kind | images | IoU | defects hit | AUROC against free | escapes |",

@@ -16,7 +16,7 @@ from trial import run_trial
 from defectseg.dataset.prepare import prepare
 from defectseg.dataset.synthetic import write_dataset
 
-IMAGES = {"good": 60, "defective": 60, "size": 256, "seed": 0}
+IMAGES = {"good": 60, "defective": 60, "seed": 0}
 TEST_SHARE = 0.2
 
 
@@ -38,7 +38,7 @@ def main() -> None:
             **trial.record(),
         },
     )
-    overall = trial.test["overall"]
+    overall = trial.test["overall"]["model"]
     write_into_readme(
         "synthetic",
         f"On {overall['defective_images']} defective and {overall['good_images']} good images kept "

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from defectseg.config import Config, load_config
+from defectseg.config import Config, InferenceSettings, load_config
 from defectseg.errors import DefectsegError
 
 MODEL = "model.keras"
@@ -33,7 +33,9 @@ class Thresholds(_Record):
 
     pixel: float = Field(gt=0, lt=1, description="probability from which a pixel is in the mask")
     review: float = Field(ge=0, le=1, description="score from which an image is no PASS")
-    fail: float = Field(ge=0, le=1, description="score from which an image is a FAIL")
+    fail: float = Field(
+        ge=0, lt=1.001, description="score from which an image is a FAIL; above 1, none is"
+    )
     score_window_px: int = Field(ge=1, description="side of the square a score is averaged over")
 
     @model_validator(mode="after")
@@ -64,8 +66,12 @@ class Calibration(_Record):
 
     thresholds: Thresholds
     gate: Gate
+    inference: InferenceSettings
     model_sha256: str
     data_sha256: str
+    seen_sha256: tuple[str, ...] = Field(
+        description="of the image files it was trained with, or its limits set"
+    )
     created: str = Field(description="UTC, ISO 8601")
 
 
@@ -116,7 +122,13 @@ def load_bundle(folder: Path) -> Bundle:
             f"{folder / MODEL} is not the model that {path.name} was made with (its hash differs). "
             "Restore the bundle, or train anew."
         )
-    return Bundle(folder, load_config(folder / CONFIG), calibration)
+    config = load_config(folder / CONFIG)
+    if config.inference != calibration.inference:
+        raise BundleError(
+            f"{folder / CONFIG} says {config.inference}, but the limits were set with "
+            f"{calibration.inference}. Set it back, or train anew with --set."
+        )
+    return Bundle(folder, config, calibration)
 
 
 def file_sha256(path: Path) -> str:

@@ -80,7 +80,7 @@ def prepare(
 def train(config: Config, *, resume: bool) -> None:
     """Train a network, calibrate it, and leave a bundle."""
     from defectseg.evaluation.calibration import complete_bundle
-    from defectseg.evaluation.report import figure_rows
+    from defectseg.evaluation.tables import figure_rows
 
     with quiet_stderr():
         from defectseg.segmentation.training import train as train_network
@@ -93,8 +93,8 @@ def train(config: Config, *, resume: bool) -> None:
     )
     with counting("calibrating") as tick:
         figures = complete_bundle(config, tick)
-    columns = {name: evaluation.overall for name, evaluation in figures.items()}
-    print_table("Figures", figure_rows(columns))
+    columns = {name: evaluation.overall.model for name, evaluation in figures.items()}
+    print_table("Figures (an empty answer beside them: in the model card)", figure_rows(columns))
     out.print(
         f"The bundle is {bold(config.run)}: read {config.run / 'MODEL_CARD.md'}, look at "
         f"{config.run / 'plots' / 'validation.png'}.\n"
@@ -131,7 +131,8 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
     from defectseg.evaluation.evaluate import evaluate as evaluate_samples
     from defectseg.evaluation.evaluate import select_samples
     from defectseg.evaluation.figures import summarise
-    from defectseg.evaluation.report import PAGE, figure_rows, write_evaluation
+    from defectseg.evaluation.report import PAGE, write_evaluation
+    from defectseg.evaluation.tables import compared_columns, figure_rows
     from defectseg.inference.predictor import open_predictor
 
     bundle = load_bundle(model)
@@ -141,12 +142,24 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
     with staged_folder(output) as stage, counting("evaluating") as tick:
         frame = evaluate_samples(predictor, samples, tick)
         evaluation = summarise(frame)
-        title = f"{data.name}, {'all images' if split == 'all' else f'{split} images'}"
-        write_evaluation(stage, predictor, samples, frame, evaluation, title=title, bundle=bundle)
-    columns = {"all": evaluation.overall, "empty answer": evaluation.empty_answer}
-    print_table(title, figure_rows(columns))
+        title = f"{data.resolve().name}, {split} images"
+        seen = {sample.sha256 for sample in samples} & set(bundle.calibration.seen_sha256)
+        write_evaluation(
+            stage,
+            predictor,
+            samples,
+            frame,
+            evaluation,
+            title=title,
+            seen=len(seen),
+            bundle=bundle,
+        )
+    columns = compared_columns({"all": evaluation.overall})
+    print_table(escape(title), figure_rows(columns))
+    if seen:
+        out.print(f"[red]{len(seen)} of the images were trained on: this flatters the model.[/]")
     out.print(f"Open {bold(output / PAGE)}; every image has its row in images.csv.")
-    return SOME_UNREADABLE if evaluation.overall.unreadable_images else OK
+    return SOME_UNREADABLE if evaluation.overall.model.unreadable_images else OK
 
 
 def _check_free(output: Path) -> None:

@@ -51,9 +51,13 @@ class AugmentSettings(_Settings):
     quarter_turns: bool = True
     rotate_deg: float = Field(default=0.0, ge=0, le=180)
     scale: float = Field(default=0.0, ge=0, lt=1, description="larger or smaller by this share")
-    elastic_px: float = Field(default=0.0, ge=0, description="smooth shifts of about this size")
+    elastic_px: float = Field(
+        default=0.0, ge=0, le=8, description="smooth shifts of about this size"
+    )
     liquify: float = Field(default=0.0, ge=0, lt=1, description="swelling or pinching, polar")
-    light: float = Field(default=0.0, ge=0, lt=1, description="uneven brightness and contrast")
+    light: float = Field(
+        default=0.0, ge=0, lt=1, description="uneven brightness and contrast, by at most this share"
+    )
     blur_px: float = Field(default=0.0, ge=0, description="sigma at most")
     noise: float = Field(default=0.0, ge=0, description="sigma at most, in gray levels")
     paste: float = Field(
@@ -76,12 +80,12 @@ class TrainSettings(_Settings):
     )
     loss: Literal["dice", "bce_dice", "mcc", "focal_tversky"] = "bce_dice"
     border_px: int = Field(
-        default=0, ge=0, description="pixels nearer to a label's border count less"
+        default=0, ge=0, le=32, description="pixels nearer to a label's border count less"
     )
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
-    weight_average: float = Field(
-        default=0.0, ge=0, lt=1, description="decay a step of the mean of weights; 0 for none"
+    ema_momentum: float = Field(
+        default=0.0, ge=0, lt=1, description="of the running mean of weights; 0 for none"
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
     cache_mb: int = Field(

@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from defectseg.bundle import CALIBRATION, MODEL, PARTS, BundleError, file_sha256, load_bundle
+from defectseg.bundle import (
+    CALIBRATION,
+    CONFIG,
+    MODEL,
+    PARTS,
+    BundleError,
+    file_sha256,
+    load_bundle,
+)
 
 
 @pytest.fixture
@@ -45,6 +53,13 @@ def test_all_missing_parts_are_named_at_once(tmp_path: Path) -> None:
 def test_absent_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="absent is not a folder; expected a bundle"):
         load_bundle(tmp_path / "absent")
+
+
+def test_settings_that_the_limits_were_not_set_with_are_refused(copy: Path) -> None:
+    text = (copy / CONFIG).read_text()
+    replace(copy / CONFIG, text.replace("flips: false", "flips: true"))
+    with pytest.raises(BundleError, match=r"flips=True.*limits were set with flips=False"):
+        load_bundle(copy)
 
 
 def test_altered_model_is_refused(copy: Path) -> None:

@@ -45,18 +45,33 @@ def augment_pair(
     Returns
     -------
     image : ndarray of shape (*size_hw, C), float32
-        In [0, 255]; interpolated by cubic splines, which keep textures as fine as the pixels.
+        In [0, 255]; interpolated by cubic convolution, which keeps textures as fine as the pixels.
     mask : ndarray of shape size_hw, uint8, 0 or 1
         By nearest neighbour.
     """
     x, y = draw_map(size_hw, rng, settings)
-    x += np.float32(top_left_rc[1] + (size_hw[1] - 1) / 2)
-    y += np.float32(top_left_rc[0] + (size_hw[0] - 1) / 2)
+    # All that the map can reach, so that a large image costs no more than a small one: OpenCV
+    # takes none of 32767 pixels or more a side.
+    reach = math.ceil(max(np.abs(x).max(), np.abs(y).max())) + 2
+    rows, row = _span(top_left_rc[0] + (size_hw[0] - 1) / 2, reach, image.shape[0])
+    columns, column = _span(top_left_rc[1] + (size_hw[1] - 1) / 2, reach, image.shape[1])
+    x, y = x + np.float32(column), y + np.float32(row)
     reflect = cv2.BORDER_REFLECT_101
-    moved = cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=reflect)
-    moved_mask = cv2.remap(mask, x, y, cv2.INTER_NEAREST, borderMode=reflect)
+    moved = cv2.remap(image[rows, columns], x, y, cv2.INTER_CUBIC, borderMode=reflect)
+    moved_mask = cv2.remap(mask[rows, columns], x, y, cv2.INTER_NEAREST, borderMode=reflect)
     picture = moved.reshape(*size_hw, image.shape[2]).astype(np.float32)
     return degrade(picture, rng, settings), np.asarray(moved_mask, np.uint8)
+
+
+def _span(centre: float, reach: int, length: int) -> tuple[slice, float]:
+    """Return the part of an axis that is looked at, and where the centre lies in it.
+
+    Where the view goes beyond the border, the part that is reflected there belongs to it too.
+    """
+    first, last = math.floor(centre) - reach, math.ceil(centre) + reach
+    low = max(0, min(first, 2 * (length - 1) - last))
+    high = min(length - 1, max(last, -first))
+    return slice(low, high + 1), centre - low
 
 
 def draw_map(
@@ -142,13 +157,13 @@ def degrade(
 def _relight(
     picture: npt.NDArray[np.float32], light: float, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """Change brightness and contrast, both unevenly from one side to the other."""
+    """Change brightness and contrast by at most a share, unevenly from one side to the other."""
     height, width = picture.shape[:2]
     ramp_x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
     ramp_y = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
     gain, offset = (
         level + slope_x * ramp_x + slope_y * ramp_y
-        for level, slope_x, slope_y in rng.uniform(-light, light, (2, 3))
+        for level, slope_x, slope_y in rng.uniform(-light / 3, light / 3, (2, 3))
     )
     mean = picture.mean()
     return np.asarray((picture - mean) * (1 + gain) + mean * (1 + offset), np.float32)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from skimage.draw import ellipse as ellipse_pixels
+from skimage import draw
 
 from defectseg.annotations.ellipse import Ellipse
 
@@ -39,16 +39,23 @@ def rasterise_ellipses(
     """
     mask = np.zeros(shape_hw, np.uint8)
     for ellipse in ellipses:
-        rows, columns = ellipse_pixels(
-            r=ellipse.y - 1,
-            c=ellipse.x - 1,
-            r_radius=ellipse.semi_minor,
-            c_radius=ellipse.semi_major,
-            shape=shape_hw,
-            rotation=wrap_angle(-ellipse.angle),
-        )
-        mask[rows, columns] = 1
+        mask[ellipse_pixels(ellipse, shape_hw)] = 1
     return mask
+
+
+def ellipse_pixels(
+    ellipse: Ellipse, shape_hw: tuple[int, int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rows and columns of an ellipse's pixels; see `rasterise_ellipses`."""
+    rows, columns = draw.ellipse(
+        r=ellipse.y - 1,
+        c=ellipse.x - 1,
+        r_radius=ellipse.semi_minor,
+        c_radius=ellipse.semi_major,
+        shape=shape_hw,
+        rotation=wrap_angle(-ellipse.angle),
+    )
+    return rows, columns
 
 
 def crosses_border(ellipse: Ellipse, shape_hw: tuple[int, int]) -> bool:

@@ -16,8 +16,8 @@ def paste_defect(
     """Copy one defect of a donor image to a random place of a good image.
 
     Only a defect that lies wholly within the donor is taken: a cut one would show a straight edge.
-    It is mirrored at random, its surroundings are brought to the brightness of the place, and its
-    border is blended over a few pixels.
+    It is mirrored at random, its surroundings are brought to the brightness of the place, and are
+    blended in over a few pixels.
 
     Parameters
     ----------
@@ -43,7 +43,9 @@ def paste_defect(
     place = image[window].astype(np.float32)
     around = own == 0
     patch = patch + (place[around].mean() - patch[around].mean())
-    cover = cv2.GaussianBlur(own.astype(np.float32), (0, 0), _FEATHER_PX / 2)[..., None]
+    # Widened first: the defect itself is copied whole, however small, and what fades is around it.
+    wide = cv2.dilate(own, np.ones((2 * _FEATHER_PX + 1,) * 2, np.uint8)).astype(np.float32)
+    cover = cv2.GaussianBlur(wide, (0, 0), _FEATHER_PX / 2)[..., None]
     result = image.copy()
     result[window] = np.clip(np.rint(place + cover * (patch - place)), 0, 255).astype(np.uint8)
     mask[window] = own

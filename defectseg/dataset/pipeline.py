@@ -16,6 +16,7 @@ from defectseg.image_io import pad_to_multiple, read_image, read_mask, to_channe
 
 _THREADS = min(16, os.cpu_count() or 1)
 _BATCHES_AHEAD = 2
+_TRIES = 20
 
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
@@ -103,9 +104,12 @@ def training_batches(
         donors = cache.defective_of(cache.samples[int(index)].product)
         if donors and not mask.any() and rng.random() < augment.paste:
             image, mask = paste_defect(image, *cache.load(int(rng.choice(donors))), rng)
-        top_left = place_window(mask, size_hw, rng) if crop_px else (0, 0)
-        picture, mask = augment_pair(image, mask, top_left, size_hw, rng, augment)
-        return picture, mask[..., None]
+        for _ in range(_TRIES):
+            top_left = place_window(mask, size_hw, rng) if crop_px else (0, 0)
+            picture, moved = augment_pair(image, mask, top_left, size_hw, rng, augment)
+            if moved.any() or not mask.any():
+                break  # else the defect was turned out of the window: another place
+        return picture, moved[..., None]
 
     def to_tensors(index: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, mask = tf.numpy_function(load, (index, position), (tf.float32, tf.uint8))
@@ -197,8 +201,9 @@ def validation_batches(
         return tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
 
     dataset = tf.data.Dataset.range(len(batches))
-    dataset = dataset.map(to_tensors, num_parallel_calls=_THREADS, deterministic=True)
-    return _without_autotuning(dataset.prefetch(_BATCHES_AHEAD))
+    # Whole batches of whole images are large: a few at a time.
+    dataset = dataset.map(to_tensors, num_parallel_calls=_BATCHES_AHEAD, deterministic=True)
+    return _without_autotuning(dataset.prefetch(1))
 
 
 def _without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:

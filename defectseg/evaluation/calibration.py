@@ -73,8 +73,10 @@ def complete_bundle(
         thresholds=_calibrate_thresholds(
             engine, split["train"], split["val"], config.calibration, tick
         ),
+        inference=config.inference,
         model_sha256=file_sha256(config.run / MODEL),
         data_sha256=manifest.data_sha256(config.data, samples),
+        seen_sha256=tuple(sorted(s.sha256 for s in (*split["train"], *split["val"]))),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     predictor = Predictor(engine, calibration, ellipses=config.inference.ellipses)

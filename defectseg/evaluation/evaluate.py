@@ -1,16 +1,18 @@
 """A predictor's answers to labelled images: one row each."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
-from defectseg.errors import DataError, ImageReadError
+from defectseg.errors import DataError, DefectsegError, ImageReadError
 from defectseg.evaluation.scores import count_hits, count_pixels
 from defectseg.image_io import read_image, read_mask
 from defectseg.inference.predictor import Predictor
@@ -54,9 +56,10 @@ def evaluate(
     -------
     DataFrame
         A row an image: image, product, kind (the folder it lies in), defective, outcome, score,
-        alarmed (the score is at or above the review threshold, whether it is believed or not),
-        sharpness, trusted, overlap_px, true_px, predicted_px, defects, defects_hit, error. An
-        image that cannot be read has the outcome ERROR.
+        alarmed (by its score the image is no PASS, whether it is believed or not), sharpness,
+        trusted, overlap_px, true_px, predicted_px, defects, defects_hit, error. An image that
+        cannot be read or judged, or whose label does not fit it, has the outcome ERROR; one such
+        image costs no other.
     """
     rows = []
     for sample in samples:
@@ -68,8 +71,10 @@ def evaluate(
         }
         try:
             row |= _answer(predictor, sample)
-        except ImageReadError as error:
-            row |= {"outcome": Outcome.ERROR.value, "error": str(error)}
+        except Exception as error:
+            # An engine may raise anything.
+            message = str(error) if isinstance(error, DefectsegError) else repr(error)
+            row |= {"outcome": Outcome.ERROR.value, "error": " ".join(message.split())}
         rows.append(row)
         on_image(len(samples))
     return pd.DataFrame(rows, columns=list(_UNKNOWN))
@@ -88,8 +93,8 @@ def select_samples(
     known : sequence of str
         The bundle's products.
     product : str or None
-        One of them, for all images. By default the bundle's only product or, where it has
-        several, the one that the manifest names.
+        One of them, for all images. By default the one that the manifest names or, where
+        manifest and bundle have one each, the bundle's.
 
     Raises
     ------
@@ -104,9 +109,11 @@ def select_samples(
             f"{data} has no images in its {split} split. Name another by --split, such as all "
             "for images kept apart from training."
         )
-    if product is None and len(known) == 1:
+    named = {sample.product for sample in samples}
+    if product is None and len(known) == len(named) == 1:
         product = known[0]
-    named = {product} if product else {sample.product for sample in samples}
+    if product:
+        named = {product}
     if not named <= set(known):
         unknown = ", ".join(sorted(named - set(known)))
         raise DataError(
@@ -118,8 +125,10 @@ def select_samples(
 
 def _answer(predictor: Predictor, sample: Sample) -> dict[str, Any]:
     image = read_image(sample.image)
+    truth = _read_truth(sample, image.shape[:2])
     found = predictor.inspect(image, sample.product)
-    truth = read_mask(sample.mask) if sample.mask else np.zeros(image.shape[:2], np.uint8)
+    if math.isnan(found.score):
+        raise DataError("the network answers no number (NaN)")
     counts = count_pixels(truth, found.mask)
     hits, defects = count_hits(truth, found.mask)
     return {
@@ -136,18 +145,16 @@ def _answer(predictor: Predictor, sample: Sample) -> dict[str, Any]:
     }
 
 
-def answer_empty(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that a predictor would give which always answers "no defect".
-
-    What could not be read stays so.
-    """
-    answer: dict[str, Any] = {
-        "outcome": frame["outcome"].where(frame["outcome"] == Outcome.ERROR, Outcome.PASS.value),
-        "score": 0.0,
-        "alarmed": False,
-        "trusted": True,
-        "overlap_px": 0,
-        "predicted_px": 0,
-        "defects_hit": 0,
-    }
-    return frame.assign(**answer)
+def _read_truth(sample: Sample, shape_hw: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    if sample.mask is None:
+        return np.zeros(shape_hw, np.uint8)
+    try:
+        truth = read_mask(sample.mask)
+    except ImageReadError as error:
+        raise DataError(f"its mask {sample.mask}: {error}") from error
+    if truth.shape != shape_hw or not truth.any():
+        raise DataError(
+            f"its mask {sample.mask} has the size {truth.shape} and {int(truth.sum())} defect "
+            f"pixels; expected {tuple(shape_hw)} and at least one. Prepare the data again."
+        )
+    return truth

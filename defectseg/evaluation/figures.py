@@ -9,7 +9,6 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from defectseg.evaluation.evaluate import answer_empty
 from defectseg.evaluation.scores import PixelCounts, dice, iou
 from defectseg.inference.verdict import Outcome
 
@@ -79,40 +78,62 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """Figures of a model and, on the same images, of an answer that is always empty."""
+
+    model: Figures
+    empty_answer: Figures
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All figures of a labelled set.
 
     Attributes
     ----------
-    overall, empty_answer : Figures
-        The latter of a predictor that always answers "no defect", on the same images.
-    products : dict of str to Figures
-    kinds : dict of str to Figures
+    overall : Compared
+    products : dict of str to Compared
+    kinds : dict of str to Compared
         By the folder the defective images lie in, each against the good images of its products.
     """
 
-    overall: Figures
-    empty_answer: Figures
-    products: dict[str, Figures]
-    kinds: dict[str, Figures]
+    overall: Compared
+    products: dict[str, Compared]
+    kinds: dict[str, Compared]
 
 
 def summarise(frame: pd.DataFrame) -> Evaluation:
-    """Return the figures of the rows of `evaluate.evaluate`."""
+    """Return all figures of the rows of `evaluate.evaluate`."""
+    kinds = {}
+    for kind, own in frame[frame["defective"]].groupby("kind"):
+        good = frame[~frame["defective"] & frame["product"].isin(own["product"])]
+        kinds[str(kind)] = _compare(pd.concat([own, good]))
     return Evaluation(
-        overall=compute_figures(frame),
-        empty_answer=compute_figures(answer_empty(frame)),
-        products={str(product): compute_figures(own) for product, own in frame.groupby("product")},
-        kinds=_by_kind(frame),
+        overall=_compare(frame),
+        products={str(product): _compare(own) for product, own in frame.groupby("product")},
+        kinds=kinds,
     )
 
 
-def _by_kind(frame: pd.DataFrame) -> dict[str, Figures]:
-    figures = {}
-    for kind, own in frame[frame["defective"]].groupby("kind"):
-        good = frame[~frame["defective"] & frame["product"].isin(own["product"])]
-        figures[str(kind)] = compute_figures(pd.concat([own, good]))
-    return figures
+def _compare(frame: pd.DataFrame) -> Compared:
+    return Compared(compute_figures(frame), compute_figures(answer_empty(frame)))
+
+
+def answer_empty(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that a predictor would give which always answers "no defect".
+
+    What could not be read stays so.
+    """
+    answer: dict[str, Any] = {
+        "outcome": frame["outcome"].where(frame["outcome"] == Outcome.ERROR, Outcome.PASS.value),
+        "score": 0.0,
+        "alarmed": False,
+        "trusted": True,
+        "overlap_px": 0,
+        "predicted_px": 0,
+        "defects_hit": 0,
+    }
+    return frame.assign(**answer)
 
 
 def compute_figures(frame: pd.DataFrame) -> Figures:

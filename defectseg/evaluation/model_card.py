@@ -7,8 +7,8 @@ from defectseg import __version__
 from defectseg.bundle import Calibration
 from defectseg.config import Config
 from defectseg.dataset.manifest import SPLITS, Sample
-from defectseg.evaluation.figures import Evaluation, Figures
-from defectseg.evaluation.report import show
+from defectseg.evaluation.figures import Compared, Evaluation, Figures
+from defectseg.evaluation.tables import compared_columns, show
 
 
 def write_model_card(
@@ -42,15 +42,7 @@ def write_model_card(
         "",
         "| images | IoU mean | median | worst | defects hit | escape | overkill | AUROC |",
         "|---|---|---|---|---|---|---|---|",
-        *(
-            row
-            for name, evaluation in figures.items()
-            for row in (
-                _figure_row(name, evaluation.overall),
-                *(_figure_row(f"{name}: {p}", f) for p, f in _several(evaluation)),
-                _figure_row(f"{name}: empty answer", evaluation.empty_answer),
-            )
-        ),
+        *(_figure_row(name, own) for name, own in compared_columns(_rows(figures)).items()),
         "",
         "Weights and thresholds were chosen on the validation images; only the test images say "
         "how the model does on images it has not met.",
@@ -90,8 +82,14 @@ def _data_rows(samples: Sequence[Sample]) -> list[str]:
     ]
 
 
-def _several(evaluation: Evaluation) -> list[tuple[str, Figures]]:
-    return list(evaluation.products.items()) if len(evaluation.products) > 1 else []
+def _rows(figures: Mapping[str, Evaluation]) -> dict[str, Compared]:
+    """Return a row for each split and, of several products, for each of them."""
+    rows = {}
+    for split, evaluation in figures.items():
+        rows[split] = evaluation.overall
+        if len(evaluation.products) > 1:
+            rows |= {f"{split}, {name}": own for name, own in evaluation.products.items()}
+    return rows
 
 
 def _figure_row(name: str, figures: Figures) -> str:

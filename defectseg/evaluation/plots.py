@@ -52,8 +52,13 @@ def plot_precision_recall(frame: pd.DataFrame, figures: Figures) -> Figure:
 
 
 def plot_error_rates(frame: pd.DataFrame, thresholds: Thresholds) -> Figure:
-    """Plot escape and overkill against a single threshold, and where the two thresholds stand."""
-    figure, axes = _axes("What a threshold costs", "score threshold", "share of the images")
+    """Plot escape and overkill against a single threshold, and where the two thresholds stand.
+
+    By the score alone: what the gate sends to RETAKE is counted as any other image.
+    """
+    figure, axes = _axes(
+        "What a threshold costs, by score alone", "score threshold", "share of the images"
+    )
     levels = np.linspace(0, 1, 501)
     good = np.sort(frame.loc[~frame["defective"], "score"])
     defective = np.sort(frame.loc[frame["defective"], "score"])

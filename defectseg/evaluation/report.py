@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from defectseg.atomic import write_atomically
 from defectseg.bundle import Bundle
 from defectseg.dataset.manifest import Sample
-from defectseg.evaluation.figures import Evaluation, Figures, Rate
+from defectseg.evaluation.figures import Evaluation, Figures
 from defectseg.evaluation.plots import (
     MAX_TILES,
     answer_sheet,
@@ -23,34 +23,13 @@ from defectseg.evaluation.plots import (
     plot_iou,
     plot_precision_recall,
 )
+from defectseg.evaluation.tables import EMPTY, compared_columns, figure_rows
 from defectseg.image_io import encode_picture, write_picture
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.verdict import Outcome
 from defectseg.page import render
 
 PAGE, FIGURES, IMAGES = "evaluation.html", "evaluation.json", "images.csv"
-
-# How each figure is called for people, in the order of the page.
-_LABELS: Mapping[str, str] = {
-    "good_images": "good images",
-    "defective_images": "defective images",
-    "escape": "escape (defective PASS)",
-    "overkill": "overkill (good FAIL)",
-    "good_alarmed": "good alarmed, by score",
-    "defects_hit": "defects hit",
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "iou_mean": "IoU, defective: mean",
-    "iou_median": "IoU, defective: median",
-    "iou_worst": "IoU, defective: worst",
-    "dice_mean": "Dice, defective: mean",
-    "dice_median": "Dice, defective: median",
-    "dice_worst": "Dice, defective: worst",
-    "pixel_iou": "IoU, all pixels",
-    "pixel_dice": "Dice, all pixels",
-    "defective_outcomes": "defective images are",
-    "good_outcomes": "good images are",
-}
 
 
 def write_evaluation(
@@ -61,6 +40,7 @@ def write_evaluation(
     evaluation: Evaluation,
     *,
     title: str,
+    seen: int,
     bundle: Bundle,
 ) -> None:
     """Write ``evaluation.html``, ``evaluation.json``, ``images.csv`` and ``plots/``.
@@ -75,38 +55,47 @@ def write_evaluation(
     evaluation : Evaluation
     title : str
         Of the page: what was evaluated.
+    seen : int
+        How many of these images the network was trained with, or its limits set.
     bundle : Bundle
     """
     calibration = bundle.calibration
-    write_atomically(folder / IMAGES, frame.to_csv(index=False, lineterminator="\n"))
+    table = frame.to_csv(index=False, lineterminator="\n")
+    write_atomically(folder / IMAGES, table.encode("utf-8", "backslashreplace"))
     record = {
         "evaluated": title,
+        "seen_in_training": seen,
         "bundle": str(bundle.folder),
         "model_sha256": calibration.model_sha256,
+        "images_sha256": [sample.sha256 for sample in samples],
         "thresholds": calibration.thresholds.model_dump(),
         **asdict(evaluation),
     }
     write_atomically(folder / FIGURES, json.dumps(record, indent=2) + "\n")
-    plots = _plots(frame, evaluation.overall, predictor)
+    overall = evaluation.overall.model
+    plots = _plots(frame, overall, predictor)
     for name, png in plots.items():
         write_atomically(folder / "plots" / f"{name}.png", png)
     worst = _worst(samples, frame)
     sheet = answer_sheet(predictor, worst) if worst else None
     if sheet is not None:
         write_picture(folder / "plots" / "worst.jpg", sheet)
-    columns = {
-        "all": evaluation.overall,
-        **(evaluation.products if len(evaluation.products) > 1 else {}),
-        "empty answer": evaluation.empty_answer,
-    }
+    several = evaluation.products if len(evaluation.products) > 1 else {}
     page = render(
         "evaluation.html.jinja",
         title=title,
         bundle=bundle.folder.name,
         thresholds=calibration.thresholds,
-        overall=evaluation.overall,
-        rows=figure_rows(columns),
-        kinds=figure_rows(evaluation.kinds) if len(evaluation.kinds) > 1 else [],
+        overall=overall,
+        tables={
+            "": figure_rows(compared_columns({"all": evaluation.overall})),
+            "By product": figure_rows(compared_columns(several)) if several else [],
+            "By kind of defect": figure_rows(compared_columns(evaluation.kinds))
+            if len(evaluation.kinds) > 1
+            else [],
+        },
+        empty=EMPTY,
+        seen=seen,
         plots={name: base64.b64encode(png).decode() for name, png in plots.items()},
         worst=base64.b64encode(encode_picture(sheet)).decode() if sheet is not None else "",
         unreadable=frame.loc[frame["outcome"] == Outcome.ERROR, ["image", "error"]].to_dict(
@@ -114,28 +103,6 @@ def write_evaluation(
         ),
     )
     write_atomically(folder / PAGE, page)
-
-
-def figure_rows(columns: Mapping[str, Figures]) -> list[dict[str, str]]:
-    """Return figures as texts: a row a figure, with its name and each column's value."""
-    return [
-        {"": label} | {column: show(getattr(own, name)) for column, own in columns.items()}
-        for name, label in _LABELS.items()
-    ]
-
-
-def show(value: object) -> str:
-    """Return a figure for people; a rate with its interval."""
-    if value is None:
-        return "—"
-    if isinstance(value, Rate):
-        if value.share is None:
-            return "—"
-        interval = f"{100 * (value.low or 0):.1f}–{100 * (value.high or 0):.1f}"
-        return f"{value.count} of {value.total}: {100 * value.share:.1f} % ({interval})"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {count}" for name, count in value.items()) or "—"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _plots(frame: pd.DataFrame, overall: Figures, predictor: Predictor) -> dict[str, bytes]:

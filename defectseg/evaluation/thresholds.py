@@ -35,8 +35,13 @@ def choose_thresholds(
     ------
     DataError
         If either kind is missing: set by the other alone, a threshold would pass everything or
-        alarm on everything.
+        alarm on everything. If a score is not a number.
     """
+    if any(math.isnan(score) for score in (*good, *defective)):
+        raise DataError(
+            "The network answers some validation images by no number (NaN), so that no threshold "
+            "can be set. Train anew, with a lower train.learning_rate."
+        )
     if not good or not defective:
         raise DataError(
             f"Thresholds need scores of both kinds; found {len(good)} good and {len(defective)} "
@@ -52,7 +57,9 @@ def choose_thresholds(
     every = [*good, *defective]
     below = max((score for score in every if score < lowest_defective), default=0.0)
     above = min((score for score in every if score > highest_good), default=1.0)
-    return (below + lowest_defective) / 2, (highest_good + above) / 2
+    # A score at the limit is a FAIL: it must be above the good one, if only by a hair.
+    fail = max((highest_good + above) / 2, math.nextafter(highest_good, math.inf))
+    return (below + lowest_defective) / 2, fail
 
 
 def _allowed(share: float, count: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defectseg.annotations.ellipse import Ellipse
-from defectseg.dataset.masks import rasterise_ellipses
+from defectseg.dataset.masks import ellipse_pixels
 
 Indices = npt.NDArray[np.int64]
 
@@ -107,7 +107,7 @@ def find_regions(
         rows, columns = np.nonzero(own)
         rows, columns = rows + top, columns + left
         if as_ellipses and _lies_within(rows, columns, mask.shape):
-            rows, columns = _ellipse_pixels(rows, columns, mask.shape)
+            rows, columns = _as_ellipse(rows, columns, mask.shape)
         mask[rows, columns] = 1
         regions.append(_describe(rows, columns, score))
     return sorted(regions, key=lambda region: -region.score), mask
@@ -120,14 +120,12 @@ def _lies_within(rows: Indices, columns: Indices, shape_hw: tuple[int, ...]) -> 
     )
 
 
-def _ellipse_pixels(
+def _as_ellipse(
     rows: Indices, columns: Indices, shape_hw: tuple[int, ...]
 ) -> tuple[Indices, Indices]:
     semi_major, semi_minor, angle = _moments_ellipse(rows, columns)
     ellipse = Ellipse(semi_major, semi_minor, angle, columns.mean() + 1, rows.mean() + 1)
-    drawn_rows, drawn_columns = np.nonzero(
-        rasterise_ellipses([ellipse], (shape_hw[0], shape_hw[1]))
-    )
+    drawn_rows, drawn_columns = ellipse_pixels(ellipse, (shape_hw[0], shape_hw[1]))
     # An ellipse thinner than a pixel may miss them all.
     return (drawn_rows, drawn_columns) if drawn_rows.size else (rows, columns)
 

@@ -38,17 +38,19 @@ class TrainingState:
     data_sha256: str
 
 
-def save_checkpoint(run: Path, model: keras.Model, state: TrainingState) -> None:
+def save_best(run: Path, model: keras.Model, epoch: int) -> None:
+    """Save the model of the best epoch yet; it counts once `save_last` has saved the state."""
+    _save_model(model, _best(run, epoch))
+
+
+def save_last(run: Path, model: keras.Model, state: TrainingState) -> None:
     """Save model, optimiser and state, so that a kill at any moment leaves a whole set.
 
     The state file names the epoch, and is renamed into place after the model of that epoch is
     whole; only then are files of earlier epochs removed.
     """
     folder = run / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     _save_model(model, _last(run, state.epoch))
-    if state.best_epoch == state.epoch:
-        _save_model(model, _best(run, state.epoch))
     write_atomically(folder / _STATE, json.dumps(asdict(state), indent=2))
     needed = {_last(run, state.epoch), _best(run, state.best_epoch), folder / _STATE}
     for path in folder.iterdir():
@@ -88,6 +90,7 @@ def _best(run: Path, epoch: int) -> Path:
 
 
 def _save_model(model: keras.Model, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"part-{path.name}")
     model.save(temporary)
     temporary.replace(path)

@@ -1,7 +1,9 @@
 """Losses for masks in which the defect is a small part.
 
-All are computed from soft counts over the whole batch, not image by image: on a good image alone,
-one stray pixel would weigh as much as a missed defect.
+All are computed from soft counts over the whole batch (of one device), not image by image: on a
+good image alone, one stray pixel would weigh as much as a missed defect. They take truth (0 or 1),
+answer (in [0, 1]) and pixel weight, each of shape ``(B, H, W, 1)``, and return a scalar that is 0
+for a perfect answer.
 """
 
 from typing import Any
@@ -10,13 +12,14 @@ import keras
 from keras import KerasTensor, ops
 
 _SMOOTH = 1.0
+_LEAST_LABEL_WEIGHT = 0.25
 _EPSILON = 1e-7  # of shares of pixels: keeps the MCC defined where a row or column is empty
 
 
 def dice_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
-    """Return ``1 − (2 Σ t·p + 1) / (Σ t + Σ p + 1)``, near 0 to near 1.
+    """Return ``1 − (2 Σ t·p + 1) / (Σ t + Σ p + 1)``, in [0, 1].
 
-    Milletari et al. 2016, doi:10.1109/3DV.2016.79.
+    After Milletari et al. 2016, doi:10.1109/3DV.2016.79, whose denominator is of squares.
     """
     overlap = ops.sum(weight * y_true * y_pred)
     total = ops.sum(weight * y_true) + ops.sum(weight * y_pred)
@@ -70,7 +73,7 @@ LOSSES = {
 
 
 def border_weight(y_true: KerasTensor, border_px: int) -> KerasTensor:
-    """Return the weight of each pixel, which falls from 1 to near 0 at a label's border.
+    """Return the weight of each pixel, which falls off towards a label's border.
 
     Ellipses are drawn larger than the defect, so the pixels along them are the least certain.
 
@@ -78,16 +81,17 @@ def border_weight(y_true: KerasTensor, border_px: int) -> KerasTensor:
     ----------
     y_true : tensor of shape (B, H, W, 1), 0 or 1
     border_px : int
-        Distance from the border, in pixels, from which the weight is 1; at least 1.
+        Distance from a straight border, in pixels, from which the weight is 1; at least 1.
 
     Returns
     -------
     tensor of shape (B, H, W, 1)
-        ``1 − 4·m·(1 − m)``, m being the mean of the mask over the square around the pixel.
+        ``1 − 4·m·(1 − m)``, m being the mean of the mask over the square around the pixel; on
+        labels at least 0.25, so that a defect smaller than the square still counts.
     """
     side = 2 * border_px + 1
     mean = ops.average_pool(y_true, side, strides=1, padding="same")
-    return 1 - 4 * mean * (1 - mean)
+    return ops.maximum(1 - 4 * mean * (1 - mean), _LEAST_LABEL_WEIGHT * y_true)
 
 
 @keras.saving.register_keras_serializable(package="defectseg")

@@ -43,24 +43,41 @@ def learning_rate_at(progress: float, peak: float, schedule: str = "cosine") -> 
 
 
 class Pace(keras.callbacks.Callback):
-    """Sets the learning rate of each step, by epochs or by the wall clock, and reports."""
+    """Sets the learning rate of each step, by epochs or by the wall clock, and reports.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+    state : TrainingState
+        Before this epoch.
+    steps : int
+        Of this epoch.
+    monitor : Monitor
+    offset_s : float
+        Added to the monotonic clock it gives the seconds trained so far.
+    """
 
     def __init__(
-        self, settings: TrainSettings, state: TrainingState, steps: int, monitor: Monitor
+        self,
+        settings: TrainSettings,
+        state: TrainingState,
+        steps: int,
+        monitor: Monitor,
+        offset_s: float,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.state = state
         self.steps = steps
         self.monitor = monitor
-        self.started = time.monotonic()
+        self.offset_s = offset_s
         self.rate = 0.0
 
     def _progress(self, step: int) -> float:
         by_epochs = (self.state.epoch + step / self.steps) / self.settings.epochs
         if self.settings.max_minutes is None:
             return by_epochs
-        seconds = self.state.seconds + time.monotonic() - self.started
+        seconds = time.monotonic() + self.offset_s
         return max(by_epochs, seconds / (60 * self.settings.max_minutes))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -70,16 +87,42 @@ class Pace(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.rate
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Report the step."""
+        """Report the step, and end the epoch where the time is up."""
         progress = min(1.0, self._progress(batch + 1))
+        if progress >= 1:
+            self.model.stop_training = True
         self.monitor.step(progress, self.state.epoch + 1, float((logs or {}).get("loss", 0)))
 
 
+class TrainedWeights(keras.callbacks.Callback):
+    """Keeps the weights of an epoch's last step, where the optimiser averages weights.
+
+    At the end of `fit` Keras puts the running mean in their place. It is what is measured and
+    kept; the training goes on from where it was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._weights: list[Any] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keep the weights, before the mean takes their place."""
+        if _averages(self.model.optimizer):
+            self._weights = [variable.numpy() for variable in self.model.trainable_variables]
+
+    def restore(self) -> None:
+        """Put the weights back; nothing happens where nothing was averaged."""
+        for variable, weights in zip(self.model.trainable_variables, self._weights, strict=False):
+            variable.assign(weights)
+
+
+def _averages(optimizer: Any) -> bool:
+    # With float16 the optimiser is wrapped in one that scales the loss.
+    return bool(getattr(optimizer, "inner_optimizer", optimizer).use_ema)
+
+
 def is_finished(settings: TrainSettings, state: TrainingState) -> bool:
-    """Tell whether all epochs are done, or another would not end in time."""
+    """Tell whether all epochs are done, or the time is up."""
     if state.epoch >= settings.epochs:
         return True
-    if settings.max_minutes is None or not state.epoch:
-        return False
-    # An epoch is begun only if, at the pace so far, it ends in time.
-    return state.seconds * (state.epoch + 1) / state.epoch > 60 * settings.max_minutes
+    return settings.max_minutes is not None and state.seconds >= 60 * settings.max_minutes

@@ -29,7 +29,7 @@ from defectseg.segmentation import checkpoint
 from defectseg.segmentation.checkpoint import TrainingState
 from defectseg.segmentation.losses import MaskLoss
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
-from defectseg.segmentation.pace import Monitor, Pace, Row, is_finished
+from defectseg.segmentation.pace import Monitor, Pace, Row, TrainedWeights, is_finished
 from defectseg.segmentation.plots import plot_curves
 from defectseg.segmentation.start import starting_state
 from defectseg.segmentation.unet import build_unet
@@ -115,11 +115,10 @@ def _open_model(config: Config, state: TrainingState, strategy: Any) -> keras.Mo
 def compile_model(model: keras.Model, settings: TrainSettings) -> None:
     """Give the network its optimiser, loss and metrics."""
     model.compile(
-        # Its mean of weights takes the place of the weights at the end of each epoch.
         optimizer=keras.optimizers.Adam(
             settings.learning_rate,
-            use_ema=settings.weight_average > 0,
-            ema_momentum=settings.weight_average or 0.99,
+            use_ema=settings.ema_momentum > 0,
+            ema_momentum=settings.ema_momentum,
         ),
         loss=MaskLoss(settings.loss, settings.border_px),
         metrics=[AccumulatedIoU(), DefectiveIoU()],
@@ -139,8 +138,8 @@ def _run_epochs(
     defective = np.array([sample.defective for sample in cache.samples])
     writer = tf.summary.create_file_writer(str(config.run / "tensorboard"))
     rows = _read_history(config.run, state.epoch)
+    started, trained_before = time.monotonic(), state.seconds
     while not is_finished(settings, state):
-        started = time.monotonic()
         epoch = state.epoch + 1
         batches = balance.draw_epoch(
             defective,
@@ -157,8 +156,10 @@ def _run_epochs(
             augment=config.augment,
             seed=(settings.seed, epoch),
         )
-        pace = Pace(settings, state, len(batches), monitor)
-        trained = model.fit(dataset, shuffle=False, verbose=0, callbacks=[pace]).history
+        pace = Pace(settings, state, len(batches), monitor, trained_before - started)
+        weights = TrainedWeights()
+        callbacks = [pace, weights]
+        trained = model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks).history
         measured = model.evaluate(validation, verbose=0, return_dict=True)
         row: Row = {"epoch": epoch}
         row |= {name: values[0] for name, values in trained.items()}
@@ -172,7 +173,10 @@ def _run_epochs(
                 + (" or set train.precision=float32." if settings.precision != "float32" else ".")
             )
         better = epoch == 1 or iou > state.best_iou
-        seconds = state.seconds + time.monotonic() - started
+        if better:
+            checkpoint.save_best(config.run, model, epoch)
+        weights.restore()
+        seconds = trained_before + time.monotonic() - started
         row["seconds"] = round(seconds, 1)
         rows.append(row)
         _write_history(config.run, rows)
@@ -183,7 +187,7 @@ def _run_epochs(
             seconds=seconds,
             data_sha256=state.data_sha256,
         )
-        checkpoint.save_checkpoint(config.run, model, state)
+        checkpoint.save_last(config.run, model, state)
         _log(writer, row)
         monitor.epoch(row, better)
     return state

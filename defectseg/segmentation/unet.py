@@ -41,7 +41,6 @@ def build_unet(settings: ModelSettings) -> keras.Model:
     ConfigError
         If the backbone is unknown, or its weights cannot be had.
     """
-    # The published encoder weights are for three channels; gray is then shown three times.
     core_channels = 3 if settings.encoder_weights else settings.channels * settings.downscale**2
     core = _build_core(settings, core_channels)
     for layer in core.layers:
@@ -49,10 +48,12 @@ def build_unet(settings: ModelSettings) -> keras.Model:
             layer.momentum = settings.batch_norm_momentum
     image = keras.Input((None, None, settings.channels), name="image")
     hidden = _standardise(image)
-    if settings.downscale > 1:
+    if settings.encoder_weights:
+        # They were learned from pictures: smaller ones then, gray shown in all three channels.
+        hidden = keras.layers.AveragePooling2D(settings.downscale)(hidden)
+        hidden = ops.repeat(hidden, core_channels // settings.channels, axis=-1)
+    elif settings.downscale > 1:
         hidden = _gather_patches(hidden, core_channels, settings.downscale)
-    elif core_channels > settings.channels:
-        hidden = ops.repeat(hidden, core_channels, axis=-1)
     hidden = core(hidden)
     for _ in range(settings.downscale.bit_length() - 1):
         hidden = _double(hidden)

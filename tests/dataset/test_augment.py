@@ -116,6 +116,38 @@ def test_a_window_shows_its_part_and_beyond_the_border_the_reflection() -> None:
     np.testing.assert_array_equal(moved, expected >= 6)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("top_left", [(0, 0), (-20, 300), (90, 370), (40, 150)])
+def test_only_the_part_that_is_looked_at_is_resampled(seed: int, top_left: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (120, 400, 1), np.uint8)
+    mask = (image[..., 0] > 100).astype(np.uint8)
+    # Around it a frame of what reflection gives; from there no border is in reach.
+    frame = ((110, 110), (390, 390))
+    wide = np.pad(image, (*frame, (0, 0)), mode="reflect")
+    shifted = top_left[0] + 110, top_left[1] + 390
+    cut, whole = (
+        augment_pair(*pair, place, (32, 48), np.random.default_rng(seed), MOVES["all"])
+        for pair, place in (
+            ((image, mask), top_left),
+            ((wide, np.pad(mask, frame, mode="reflect")), shifted),
+        )
+    )
+    np.testing.assert_allclose(cut[0], whole[0], atol=2)
+    assert (cut[1] != whole[1]).mean() < 0.01
+
+
+def test_an_image_longer_than_opencv_takes_is_cut_as_any_other() -> None:
+    image = np.zeros((40_000, 40, 1), np.uint8)
+    image[39_990:] = 200
+    mask = (image[..., 0] > 0).astype(np.uint8)
+    picture, moved = augment_pair(
+        image, mask, (39_968, 4), (32, 32), np.random.default_rng(0), STILL
+    )
+    np.testing.assert_array_equal(picture[..., 0], image[39_968:, 4:36, 0])
+    np.testing.assert_array_equal(moved, mask[39_968:, 4:36])
+
+
 def test_not_square_colour_images_keep_their_shape() -> None:
     image = np.random.default_rng(0).integers(0, 256, (16, 32, 3), np.uint8)
     picture, moved = augment(image, np.zeros((16, 32), np.uint8), MOVES["all"], 2)

@@ -18,12 +18,22 @@ def test_the_mask_lies_on_the_pasted_defect(seed: int) -> None:
     good = np.full((90, 70, 1), 60, np.uint8)
     image, mask = paste_defect(good, *donor(), np.random.default_rng(seed))
     assert mask.sum() == 15 * 20
-    # Brought to the darker place: 180 − 100 + 60 = 140, half of the way at the border.
+    # Brought to the darker place: 180 − 100 + 60 = 140, also at the border of the label.
     assert image[..., 0][mask == 1].max() == 140
-    assert image[..., 0][mask == 1].min() >= 75
-    far = mask == 0
-    assert image[..., 0][far].max() <= 100
+    assert image[..., 0][mask == 1].min() >= 136
+    np.testing.assert_array_equal(image[..., 0][mask == 0], 60)
     np.testing.assert_array_equal(good, 60)  # the original is left as it was
+
+
+def test_a_small_defect_is_copied_whole() -> None:
+    image = np.full((80, 80, 1), 100, np.uint8)
+    mask = np.zeros((80, 80), np.uint8)
+    mask[40, 40] = 1
+    image[mask == 1] = 180
+    good = np.full((90, 70, 1), 60, np.uint8)
+    pasted, own = paste_defect(good, image, mask, np.random.default_rng(0))
+    # Of 140: what is lost is the tail of the fading.
+    assert pasted[..., 0][own == 1].tolist() == [136]
 
 
 def test_places_differ() -> None:

@@ -90,6 +90,29 @@ def test_a_window_around_a_defect_holds_some_of_it_and_lies_inside(seed: int) ->
     assert 0 <= left <= 150 - 32
 
 
+def test_a_window_that_is_turned_and_scaled_still_holds_some_of_the_defect(tmp_path: Path) -> None:
+    (sample,) = make_samples(tmp_path, [(96, 96)])
+    mask = np.zeros((96, 96), np.uint8)
+    mask[50:53, 40:43] = 1
+    write_mask(tmp_path / "mask.png", mask)
+    cache = PairCache(
+        [dataclasses.replace(sample, mask=tmp_path / "mask.png", defective=True)], 1, megabytes=1
+    )
+    free = AugmentSettings(rotate_deg=180, scale=0.25, liquify=0.4)
+    batches = np.zeros((50, 4), np.int64)
+    dataset = training_batches(cache, batches, multiple=32, crop_px=32, augment=free, seed=(0, 0))
+    assert all(mask.any() for _, masks in dataset for mask in masks.numpy())
+
+
+def test_no_epoch_waits_for_the_tuning_thread_of_tf_data(tmp_path: Path) -> None:
+    cache = PairCache(make_samples(tmp_path, [(32, 32)] * 2), 1, megabytes=1)
+    training = training_batches(
+        cache, np.array([[0, 1]]), multiple=32, crop_px=None, augment=STILL, seed=(0, 0)
+    )
+    for dataset in (training, validation_batches(cache, multiple=32, batch_size=2)):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_a_window_larger_than_the_image_begins_where_the_image_does() -> None:
     mask = np.ones((20, 200), np.uint8)
     places = [place_window(mask, (32, 32), np.random.default_rng(seed)) for seed in range(20)]

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 from defectseg.bundle import Calibration, Gate, ProductGate, Thresholds
+from defectseg.config import InferenceSettings
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
 from defectseg.errors import DataError
-from defectseg.evaluation.evaluate import answer_empty, evaluate, select_samples
-from defectseg.image_io import write_gray, write_mask
+from defectseg.evaluation.evaluate import evaluate, select_samples
+from defectseg.evaluation.figures import answer_empty
+from defectseg.image_io import read_image, write_gray, write_mask
 from defectseg.inference.predictor import Predictor
 from tests.engines import Brightness, Empty
 
@@ -19,8 +21,10 @@ THRESHOLDS = Thresholds(pixel=0.5, review=0.4, fail=0.6, score_window_px=1)
 CALIBRATION = Calibration(
     thresholds=THRESHOLDS,
     gate=Gate(percentile=1, products={"P": ProductGate(limit=0.1, sharpness=(0.1,))}),
+    inference=InferenceSettings(),
     model_sha256="",
     data_sha256="",
+    seen_sha256=(),
     created="",
 )
 
@@ -84,6 +88,32 @@ def test_an_image_that_cannot_be_read_is_a_row_of_its_own(samples: list[Sample])
     assert frame["defective"].dtype == bool
 
 
+def test_a_label_that_does_not_fit_its_image_is_named_and_costs_no_other(
+    samples: list[Sample],
+) -> None:
+    masks = [sample.mask for sample in samples[2:]]
+    write_mask(masks[0], np.ones((20, 19), np.uint8))  # type: ignore[arg-type]
+    write_mask(masks[1], np.zeros((20, 20), np.uint8))  # type: ignore[arg-type]
+    masks[2].write_bytes(b"no image")  # type: ignore[union-attr]
+    frame = evaluate(Predictor(Brightness(), CALIBRATION), samples)
+    assert list(frame["outcome"]) == ["PASS", "FAIL", "ERROR", "ERROR", "ERROR"]
+    assert "(20, 19)" in frame["error"][2]
+    assert "0 defect pixels" in frame["error"][3]
+    assert all(str(mask) in error for mask, error in zip(masks, frame["error"][2:], strict=True))
+
+
+@pytest.mark.parametrize(("corner", "found"), [(1, "the network failed"), (2, "no number")])
+def test_an_engine_that_fails_on_one_image_costs_no_other(
+    samples: list[Sample], corner: int, found: str
+) -> None:
+    image = read_image(samples[0].image)
+    image[0, 0] = corner
+    write_gray(samples[0].image, image)
+    frame = evaluate(Predictor(Brightness(), CALIBRATION), samples)
+    assert list(frame["outcome"])[:2] == ["ERROR", "FAIL"]
+    assert found in frame["error"][0].replace("\\n", " ")
+
+
 def test_the_empty_answer_passes_everything_and_finds_nothing(samples: list[Sample]) -> None:
     frame = evaluate(Predictor(Brightness(), CALIBRATION), samples)
     empty = answer_empty(frame)
@@ -106,7 +136,8 @@ def prepare_two_products(folder: Path, samples: list[Sample]) -> None:
         ("all", ["gear", "bolt"], None, ["gear", "bolt"]),
         ("test", ["gear", "bolt"], None, ["gear"]),
         ("val", ["gear", "bolt"], "gear", ["gear"]),
-        ("all", ["nut"], None, ["nut", "nut"]),  # a bundle of one product: that is meant
+        ("test", ["nut"], None, ["nut"]),  # one product in both: it is meant
+        ("all", ["nut"], "nut", ["nut", "nut"]),
     ],
 )
 def test_the_split_and_the_product_are_chosen(
@@ -127,6 +158,7 @@ def test_the_split_and_the_product_are_chosen(
     [
         ("train", ["gear", "bolt"], None, "has no images in its train split"),
         ("all", ["gear", "nut"], None, "knows no product bolt"),
+        ("all", ["gear"], None, "knows no product bolt"),
         ("all", ["gear", "bolt"], "nut", "knows no product nut; it was trained on gear, bolt"),
     ],
 )

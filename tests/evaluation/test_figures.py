@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from defectseg.evaluation.evaluate import answer_empty
-from defectseg.evaluation.figures import Rate, rate, summarise
+from defectseg.evaluation.figures import Rate, answer_empty, rate, summarise
 
 
 def row(product: str, kind: str, outcome: str, score: float, **counts: int) -> dict[str, object]:
@@ -45,7 +44,7 @@ def frame() -> pd.DataFrame:
 
 
 def test_figures_by_hand(frame: pd.DataFrame) -> None:
-    overall = summarise(frame).overall
+    overall = summarise(frame).overall.model
     assert (overall.good_images, overall.defective_images, overall.unreadable_images) == (4, 3, 1)
     # IoU 5/10, 0/10, 20/20; Dice 10/15, 0, 1.
     assert overall.iou_mean == pytest.approx(0.5)
@@ -70,12 +69,12 @@ def test_figures_by_hand(frame: pd.DataFrame) -> None:
 
 def test_figures_of_each_product_and_kind(frame: pd.DataFrame) -> None:
     evaluation = summarise(frame)
-    assert {p: f.iou_mean for p, f in evaluation.products.items()} == {
+    assert {p: f.model.iou_mean for p, f in evaluation.products.items()} == {
         "bolt": pytest.approx(1.0),
         "gear": pytest.approx(0.25),
     }
-    assert evaluation.products["bolt"].escape.total == 1
-    crack, hole = evaluation.kinds["crack"], evaluation.kinds["hole"]
+    assert evaluation.products["bolt"].model.escape.total == 1
+    crack, hole = (evaluation.kinds[kind].model for kind in ("crack", "hole"))
     # A crack is a gear's: against the two good gears. Holes are of both: against all four.
     assert (crack.good_images, crack.defective_images, crack.auroc) == (2, 1, 1.0)
     assert (hole.good_images, hole.defective_images) == (4, 2)
@@ -83,20 +82,27 @@ def test_figures_of_each_product_and_kind(frame: pd.DataFrame) -> None:
 
 
 def test_the_empty_answer_is_not_flattered(frame: pd.DataFrame) -> None:
-    empty = summarise(frame).empty_answer
+    empty = summarise(frame).overall.empty_answer
     assert (empty.iou_mean, empty.dice_mean, empty.pixel_iou) == (0, 0, 0)
     assert empty.auroc == 0.5
     assert empty.average_precision == pytest.approx(3 / 7)  # the share of defective images
     assert (empty.escape.share, empty.overkill.share) == (1, 0)
     assert empty.defects_hit.count == 0
-    assert empty == summarise(answer_empty(frame)).overall
+    assert empty == summarise(answer_empty(frame)).overall.model
+
+
+def test_each_product_and_kind_has_its_own_empty_answer(frame: pd.DataFrame) -> None:
+    crack = summarise(frame).kinds["crack"].empty_answer
+    # One crack against two good gears.
+    assert (crack.auroc, crack.average_precision) == (0.5, pytest.approx(1 / 3))
+    assert (crack.escape.count, crack.escape.total) == (1, 1)
 
 
 def test_with_one_kind_only_there_is_no_ranking(frame: pd.DataFrame) -> None:
-    good = summarise(frame[~frame["defective"]]).overall
+    good = summarise(frame[~frame["defective"]]).overall.model
     assert (good.auroc, good.average_precision, good.iou_mean, good.pixel_iou) == (None,) * 4
     assert good.escape == Rate(0, 0, None, None, None)
-    defective = summarise(frame[frame["defective"]]).overall
+    defective = summarise(frame[frame["defective"]]).overall.model
     assert defective.auroc is None
     assert defective.iou_mean == pytest.approx(0.5)
 
@@ -117,4 +123,4 @@ def test_auroc_is_that_of_the_library_on_many_images() -> None:
     ]
     frame = pd.DataFrame(rows)
     expected = roc_auc_score(frame["defective"], frame["score"])
-    assert summarise(frame).overall.auroc == pytest.approx(expected)
+    assert summarise(frame).overall.model.auroc == pytest.approx(expected)

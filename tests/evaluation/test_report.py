@@ -8,8 +8,6 @@ import pytest
 from defectseg import commands
 from defectseg.dataset.manifest import read_manifest, write_manifest
 from defectseg.errors import DataError
-from defectseg.evaluation.figures import Rate
-from defectseg.evaluation.report import show
 from defectseg.image_io import read_image
 
 
@@ -43,7 +41,8 @@ def test_the_figures_are_those_of_the_bundle(evaluated: Path, bundle_folder: Pat
     assert record["overall"] == known["overall"]
     assert set(record["products"]) == {"Class1", "Class5"}
     assert set(record["kinds"]) == {"Class1_def", "Class5_def"}
-    assert record["empty_answer"]["iou_mean"] == 0
+    assert record["overall"]["empty_answer"]["iou_mean"] == 0
+    assert record["seen_in_training"] == 0
 
 
 def test_each_image_has_its_row(evaluated: Path, prepared: Path) -> None:
@@ -54,10 +53,19 @@ def test_each_image_has_its_row(evaluated: Path, prepared: Path) -> None:
 
 def test_the_page_shows_the_empty_answer_beside_the_figures(evaluated: Path) -> None:
     page = (evaluated / "evaluation.html").read_text()
-    assert "<th>empty answer</th>" in page
+    assert "<th>all: empty answer</th>" in page
     assert "4 of 4: 100.0 % (51.0–100.0)" in page  # what the empty answer lets escape
     assert page.count("data:image/png") == 3
     assert "http" not in page
+
+
+def test_images_that_were_trained_on_are_told(
+    bundle_folder: Path, prepared: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "figures"
+    commands.evaluate(bundle_folder, prepared, output, split="val", product=None)
+    # 2 products, 2 good and 2 defective images each.
+    assert "8 of these images were used" in (output / "evaluation.html").read_text()
 
 
 def test_an_occupied_folder_is_left_alone(
@@ -83,24 +91,8 @@ def test_an_image_that_cannot_be_read_is_listed_and_costs_no_other(
     assert commands.evaluate(bundle_folder, tmp_path, output, split="all", product=None) == 1
     assert list(pd.read_csv(output / "images.csv")["outcome"])[1] == "ERROR"
     record = json.loads((output / "evaluation.json").read_text())
-    assert record["overall"]["unreadable_images"] == 1
-    assert record["overall"]["defective_images"] == 0
+    assert record["overall"]["model"]["unreadable_images"] == 1
+    assert record["overall"]["model"]["defective_images"] == 0
     page = (output / "evaluation.html").read_text()
     assert "Could not be read" in page
     assert "broken.png" in page
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "—"),
-        (0.12345, "0.123"),
-        (7, "7"),
-        (Rate(1, 4, 0.25, 0.046, 0.699), "1 of 4: 25.0 % (4.6–69.9)"),
-        (Rate(0, 0, None, None, None), "—"),
-        ({"FAIL": 2, "PASS": 1}, "FAIL 2, PASS 1"),
-        ({}, "—"),
-    ],
-)
-def test_figures_for_people(value: object, text: str) -> None:
-    assert show(value) == text

@@ -44,9 +44,9 @@ def test_the_targets_hold_on_the_images_they_were_set_with(
     review, fail = choose_thresholds(
         good, defective, max_escape=max_escape, max_overkill=max_overkill
     )
-    assert 0 <= review <= fail <= 1
+    assert 0 <= review <= fail < 1.001
     assert sum(score < review for score in defective) <= max_escape * len(defective) + 1e-6
-    assert sum(score > fail for score in good) <= max_overkill * len(good) + 1e-6
+    assert sum(score >= fail for score in good) <= max_overkill * len(good) + 1e-6
 
 
 @given(scores, scores)
@@ -54,9 +54,9 @@ def test_no_validation_image_is_on_the_wrong_side_of_the_band(
     good: list[float], defective: list[float]
 ) -> None:
     review, fail = choose_thresholds(good, defective)
-    assert 0 <= review <= fail <= 1
+    assert 0 <= review <= fail < 1.001
     assert min(defective) >= review
-    assert max(good) <= fail
+    assert max(good) < fail
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,12 @@ def test_no_validation_image_is_on_the_wrong_side_of_the_band(
 def test_missing_kind_is_an_error(good: list[float], defective: list[float], found: str) -> None:
     with pytest.raises(DataError, match=f"found {found}"):
         choose_thresholds(good, defective)
+
+
+def test_a_good_image_of_the_highest_score_does_not_fail() -> None:
+    assert choose_thresholds([1.0], [0.5])[1] > 1.0
+
+
+def test_a_score_that_is_no_number_is_an_error() -> None:
+    with pytest.raises(DataError, match="NaN"):
+        choose_thresholds([0.1, float("nan")], [0.9])

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from defectseg.bundle import Bundle, Calibration, Gate, ProductGate, Thresholds, load_bundle
+from defectseg.config import InferenceSettings
 from defectseg.errors import DefectsegError
 from defectseg.image_io import pad_to_multiple, read_mask, write_gray
 from defectseg.inference import predictor
@@ -17,8 +18,10 @@ from tests.engines import Brightness
 CALIBRATION = Calibration(
     thresholds=Thresholds(pixel=0.5, review=0.4, fail=0.6, score_window_px=3),
     gate=Gate(percentile=1, products={"P": ProductGate(limit=1, sharpness=(1, 9))}),
+    inference=InferenceSettings(),
     model_sha256="",
     data_sha256="",
+    seen_sha256=(),
     created="",
 )
 

@@ -112,9 +112,15 @@ def test_weights_fall_off_towards_the_border_of_a_label() -> None:
     true[0, 0, 6:] = 1
     weight = np.asarray(border_weight(true, 1))[0, 0, :, 0]
     # Means of three: 0 up to pixel 4, 1/3 and 2/3 at the border, 1 from pixel 7 on.
-    # 1 − 4·(1/3)·(2/3) = 1/9.
-    expected = [1] * 5 + [1 / 9, 1 / 9] + [1] * 5
+    # 1 − 4·(1/3)·(2/3) = 1/9; on the label at least 1/4.
+    expected = [1] * 5 + [1 / 9, 1 / 4] + [1] * 5
     np.testing.assert_allclose(weight, expected, atol=1e-6)
+
+
+def test_a_defect_smaller_than_the_border_still_counts() -> None:
+    true = np.zeros((1, 32, 32, 1), np.float32)
+    true[0, 13:19, 13:19] = 1
+    assert np.asarray(border_weight(true, 4))[true == 1].min() == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("kind", LOSSES)
@@ -135,7 +141,7 @@ def test_a_model_trained_with_it_saves_reloads_and_goes_on(kind: str, tmp_path: 
     masks = (images > 0.8).astype(np.float32)
     convolution = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")
     model = keras.Sequential([keras.Input((16, 16, 1)), convolution])
-    compile_model(model, TrainSettings(loss=kind, border_px=2, weight_average=0.9))
+    compile_model(model, TrainSettings(loss=kind, border_px=2, ema_momentum=0.9))
     model.fit(images, masks, epochs=2, verbose=0)
     before = model.evaluate(images, masks, verbose=0, return_dict=True)
     model.save(tmp_path / "model.keras")
