@@ -30,9 +30,9 @@ class Trial:
         All in: training, calibration and measuring.
     config : Config
     test : dict
-        `evaluation.figures.Evaluation` of the test images, as a dict.
+        `evaluation.figures.Evaluation` of images that were kept out, as a dict.
     rows : DataFrame
-        Of `evaluation.evaluate.evaluate`, on the test images.
+        Of `evaluation.evaluate.evaluate`, on the same images.
     """
 
     seed: int
@@ -46,9 +46,20 @@ class Trial:
         return {"seed": self.seed, "minutes": round(self.minutes, 1), "test": self.test}
 
 
-def run_trial(name: str, data: Path, seed: int) -> Trial:
-    """Train as ``configs/NAME.yaml`` says on a prepared folder, and measure its test images.
+def run_trial(name: str, data: Path, seed: int, unseen: Path | None = None) -> Trial:
+    """Train as ``configs/NAME.yaml`` says on a prepared folder, and measure.
 
+    Parameters
+    ----------
+    name : str
+    data : Path
+    seed : int
+    unseen : Path or None
+        A prepared folder of other images, all of which are measured. By default the test images
+        of `data` are.
+
+    Notes
+    -----
     The folder of the run is its own: what a user trained by the same settings is not touched.
     """
     keras.backend.clear_session(free_memory=True)
@@ -62,7 +73,8 @@ def run_trial(name: str, data: Path, seed: int) -> Trial:
     bundle = load_bundle(run)
     predictor = open_predictor(bundle)
     products = list(bundle.calibration.gate.products)
-    rows = evaluate(predictor, select_samples(data, "test", products, None))
+    folder, split = (unseen, "all") if unseen else (data, "test")
+    rows = evaluate(predictor, select_samples(folder, split, products, None))
     # JSON and back, so that it is what the bundle's metrics.json says.
     test = json.loads(json.dumps(asdict(summarise(rows))))
     return Trial(seed, minutes, config, test, rows)
