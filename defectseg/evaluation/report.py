@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -76,7 +75,7 @@ def write_evaluation(
     plots = _plots(frame, overall, predictor)
     for name, png in plots.items():
         write_atomically(folder / "plots" / f"{name}.png", png)
-    worst = _worst(samples, frame)
+    worst = [samples[index] for index in worst_first(frame)[:MAX_TILES]]
     sheet = answer_sheet(predictor, worst) if worst else None
     if sheet is not None:
         write_picture(folder / "plots" / "worst.jpg", sheet)
@@ -117,20 +116,22 @@ def _plots(frame: pd.DataFrame, overall: Figures, predictor: Predictor) -> dict[
     return {name: _png(figure) for name, figure in plots.items()}
 
 
-def _worst(samples: Sequence[Sample], frame: pd.DataFrame) -> list[Sample]:
-    """Return the images a person should look at first.
+def worst_first(frame: pd.DataFrame) -> list[int]:
+    """Return the rows of the images that a person should look at first.
 
-    Escapes first, then rejected good images, then the defects that were met least well.
+    Escapes, then good images that were alarmed, the highest score first, then the defects that
+    were met least well. Good images that were passed are left out, and what could not be judged.
     """
     read = frame[frame["outcome"] != Outcome.ERROR]
     union = read["true_px"] + read["predicted_px"] - read["overlap_px"]
-    iou: npt.NDArray[np.float64] = np.asarray(read["overlap_px"] / union.clip(lower=1))
+    iou = read["overlap_px"] / union.clip(lower=1)
     defective = read["defective"]
     escaped = defective & (read["outcome"] == Outcome.PASS)
     rejected = ~defective & read["alarmed"]
-    order = read.assign(rank=np.select([escaped, rejected, defective], [0, 1, 2], 3), iou=iou)
-    order = order[order["rank"] < 3].sort_values(["rank", "iou"], kind="stable")
-    return [samples[int(index)] for index in order.index[:MAX_TILES]]
+    rank = pd.Series(np.select([escaped, rejected, defective], [0, 1, 2], 3), read.index)
+    badness = np.where(defective, iou, -read["score"])
+    order = read.assign(rank=rank, badness=badness).sort_values(["rank", "badness"], kind="stable")
+    return [int(index) for index in order.index[order["rank"] < 3]]
 
 
 def _png(figure: Figure) -> bytes:

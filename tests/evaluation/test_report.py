@@ -2,12 +2,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from defectseg import commands
 from defectseg.dataset.manifest import read_manifest, write_manifest
 from defectseg.errors import DataError
+from defectseg.evaluation.report import worst_first
 from defectseg.image_io import read_image
 
 
@@ -66,6 +68,23 @@ def test_images_that_were_trained_on_are_told(
     commands.evaluate(bundle_folder, prepared, output, split="val", product=None)
     # 2 products, 2 good and 2 defective images each.
     assert "8 of these images were used" in (output / "evaluation.html").read_text()
+
+
+def test_the_worst_come_first() -> None:
+    rows = [
+        # outcome, defective, alarmed, overlap of 10 labelled and 10 answered pixels, score
+        ("PASS", False, False, 0, 0.1),
+        ("FAIL", True, True, 9, 0.9),
+        ("FAIL", False, True, 0, 0.8),
+        ("FAIL", True, True, 2, 0.9),
+        ("ERROR", True, False, 0, np.nan),
+        ("PASS", True, False, 0, 0.2),
+        ("REVIEW", False, True, 0, 0.9),
+    ]
+    columns = ["outcome", "defective", "alarmed", "overlap_px", "score"]
+    frame = pd.DataFrame(rows, columns=columns).assign(true_px=10, predicted_px=10)
+    # The escape, the good ones by falling score, then the defective ones by rising IoU.
+    assert worst_first(frame) == [5, 6, 2, 3, 1]
 
 
 def test_an_occupied_folder_is_left_alone(

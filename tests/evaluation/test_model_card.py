@@ -1,0 +1,24 @@
+import json
+from pathlib import Path
+
+from defectseg.bundle import load_bundle
+
+
+def test_the_card_says_what_the_bundle_holds(bundle_folder: Path) -> None:
+    card = (bundle_folder / "MODEL_CARD.md").read_text()
+    calibration = load_bundle(bundle_folder).calibration
+    assert calibration.model_sha256 in card
+    assert calibration.data_sha256 in card
+    assert f"REVIEW from {calibration.thresholds.review:.3f}" in card
+    figures = json.loads((bundle_folder / "metrics.json").read_text())
+    for split in ("val", "test"):
+        for name, own in (
+            (split, figures[split]["overall"]),
+            (f"{split}, Class1", figures[split]["products"]["Class1"]),
+        ):
+            (row,) = [line for line in card.splitlines() if line.startswith(f"| {name} |")]
+            assert f" {own['model']['iou_mean']:.3f} |" in row
+            (row,) = [line for line in card.splitlines() if f"| {name}: empty answer |" in line]
+            assert " 0.000 | 0.000 | 0.000 |" in row
+    for product, gate in calibration.gate.products.items():
+        assert f"| {product} | {gate.limit:.2f} | {len(gate.sharpness)} |" in card
