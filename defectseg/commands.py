@@ -131,7 +131,7 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
     from defectseg.evaluation.evaluate import evaluate as evaluate_samples
     from defectseg.evaluation.evaluate import select_samples
     from defectseg.evaluation.figures import summarise
-    from defectseg.evaluation.report import PAGE, write_evaluation
+    from defectseg.evaluation.report import PAGE, count_seen, write_evaluation
     from defectseg.evaluation.tables import compared_columns, figure_rows
     from defectseg.inference.predictor import open_predictor
 
@@ -143,21 +143,11 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
         frame = evaluate_samples(predictor, samples, tick)
         evaluation = summarise(frame)
         title = f"{data.resolve().name}, {split} images"
-        seen = {sample.sha256 for sample in samples} & set(bundle.calibration.seen_sha256)
-        write_evaluation(
-            stage,
-            predictor,
-            samples,
-            frame,
-            evaluation,
-            title=title,
-            seen=len(seen),
-            bundle=bundle,
-        )
+        write_evaluation(stage, predictor, samples, frame, evaluation, title=title, bundle=bundle)
     columns = compared_columns({"all": evaluation.overall})
     print_table(escape(title), figure_rows(columns))
-    if seen:
-        out.print(f"[red]{len(seen)} of the images were trained on: this flatters the model.[/]")
+    if seen := count_seen(samples, bundle.calibration):
+        out.print(f"[red]{seen} of the images were trained on: this flatters the model.[/]")
     out.print(f"Open {bold(output / PAGE)}; every image has its row in images.csv.")
     return SOME_UNREADABLE if evaluation.overall.model.unreadable_images else OK
 

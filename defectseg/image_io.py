@@ -219,12 +219,7 @@ def pad_to_multiple(array: npt.NDArray[Number], multiple: int) -> npt.NDArray[Nu
     Reflection goes on as often as needed, so that a 1×1 image can be padded too.
     """
     height, width = array.shape[:2]
-    return pad_to_size(array, (height + -height % multiple, width + -width % multiple))
-
-
-def pad_to_size(array: npt.NDArray[Number], size_hw: tuple[int, int]) -> npt.NDArray[Number]:
-    """Pad height and width, below and to the right, by reflection up to at least `size_hw`."""
-    below, right = (max(0, size - have) for size, have in zip(size_hw, array.shape, strict=False))
+    below, right = -height % multiple, -width % multiple
     if not below and not right:
         return array
     return np.pad(array, [(0, below), (0, right)] + [(0, 0)] * (array.ndim - 2), mode="reflect")

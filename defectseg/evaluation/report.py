@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from defectseg.atomic import write_atomically
-from defectseg.bundle import Bundle
+from defectseg.bundle import Bundle, Calibration, Thresholds
 from defectseg.dataset.manifest import Sample
 from defectseg.evaluation.figures import Evaluation, Figures
 from defectseg.evaluation.plots import (
@@ -39,7 +39,6 @@ def write_evaluation(
     evaluation: Evaluation,
     *,
     title: str,
-    seen: int,
     bundle: Bundle,
 ) -> None:
     """Write ``evaluation.html``, ``evaluation.json``, ``images.csv`` and ``plots/``.
@@ -54,11 +53,10 @@ def write_evaluation(
     evaluation : Evaluation
     title : str
         Of the page: what was evaluated.
-    seen : int
-        How many of these images the network was trained with, or its limits set.
     bundle : Bundle
     """
     calibration = bundle.calibration
+    seen = count_seen(samples, calibration)
     table = frame.to_csv(index=False, lineterminator="\n")
     write_atomically(folder / IMAGES, table.encode("utf-8", "backslashreplace"))
     record = {
@@ -72,7 +70,7 @@ def write_evaluation(
     }
     write_atomically(folder / FIGURES, json.dumps(record, indent=2) + "\n")
     overall = evaluation.overall.model
-    plots = _plots(frame, overall, predictor)
+    plots = _plots(frame, overall, calibration.thresholds)
     for name, png in plots.items():
         write_atomically(folder / "plots" / f"{name}.png", png)
     worst = [samples[index] for index in worst_first(frame)[:MAX_TILES]]
@@ -104,11 +102,15 @@ def write_evaluation(
     write_atomically(folder / PAGE, page)
 
 
-def _plots(frame: pd.DataFrame, overall: Figures, predictor: Predictor) -> dict[str, bytes]:
+def count_seen(samples: Sequence[Sample], calibration: Calibration) -> int:
+    """Return how many images the network was trained with, or its limits set."""
+    return len({sample.sha256 for sample in samples} & set(calibration.seen_sha256))
+
+
+def _plots(frame: pd.DataFrame, overall: Figures, thresholds: Thresholds) -> dict[str, bytes]:
     read = frame[frame["outcome"] != Outcome.ERROR]
     plots = {}
     if overall.auroc is not None:
-        thresholds = predictor.calibration.thresholds
         plots["error_rates"] = plot_error_rates(read, thresholds)
         plots["precision_recall"] = plot_precision_recall(read, overall)
     if overall.iou_mean is not None:
