@@ -24,7 +24,7 @@ from defectseg.dataset.pipeline import PairCache, training_batches
 from defectseg.dataset.prepare import prepare
 from defectseg.dataset.synthetic import write_dataset
 from defectseg.segmentation.training import compile_model
-from defectseg.segmentation.unet import build_unet
+from defectseg.segmentation.unet import build_trainable
 
 SIDES = (128, 256, 512)
 BATCHES = (4, 8, 16)
@@ -40,7 +40,7 @@ def main() -> None:
     config = load_config(ROOT / "configs" / "dagm.yaml", data=data)
     samples = [sample for sample in read_manifest(data) if sample.split == "train"]
     cache = PairCache(samples, config.model.channels, config.train.cache_mb)
-    model = build_unet(config.model)
+    model = build_trainable(config.model)
     compile_model(model, config.train)
     # Every combination in turn, several rounds: a slow minute of the machine meets all alike.
     rounds: dict[tuple[int, int], list[Cost]] = {}

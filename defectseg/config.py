@@ -13,7 +13,6 @@ from defectseg.errors import ConfigError
 ENCODER_STRIDE = 32
 # How the network standardises an image, for those who feed it in tiles.
 STANDARDISED = "standardised"  # the layer after it
-SMALLEST_STD = 1e-3  # of gray levels; a constant image is divided by this
 
 
 class _Settings(BaseModel):
@@ -78,7 +77,7 @@ class TrainSettings(_Settings):
     crop_px: int | None = Field(
         default=None, ge=32, description="side of the squares; none: whole images"
     )
-    loss: Literal["dice", "bce_dice", "mcc", "focal_tversky"] = "bce_dice"
+    loss: Literal["dice", "bce_dice", "bce_dice_by_image", "mcc", "focal_tversky"] = "bce_dice"
     border_px: int = Field(
         default=0, ge=0, le=32, description="pixels nearer to a label's border count less"
     )

@@ -29,6 +29,7 @@ IMAGE_SUFFIXES = frozenset(
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 200_000_000
 MASK_THRESHOLD = 128
+SMALLEST_STD = 1e-3  # of gray levels; a constant image is divided by this
 
 # Pillow's own limit would print a warning and name another figure; ours is checked in `_to_array`,
 # likewise before a decompression bomb is unpacked.
@@ -223,6 +224,16 @@ def pad_to_multiple(array: npt.NDArray[Number], multiple: int) -> npt.NDArray[Nu
     if not below and not right:
         return array
     return np.pad(array, [(0, below), (0, right)] + [(0, 0)] * (array.ndim - 2), mode="reflect")
+
+
+def measure_levels(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    """Return mean and divisor by which the network standardises an image.
+
+    For those who show it a part of the image: the whole one's numbers count.
+    """
+    return float(image.mean(dtype=np.float64)), max(
+        float(image.std(dtype=np.float64)), SMALLEST_STD
+    )
 
 
 def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:

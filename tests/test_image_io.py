@@ -236,6 +236,14 @@ def names(folder: Path) -> tuple[dict[str, str], list[str]]:
     return {image.relative: image.problem for image in images}, ignored
 
 
+def test_levels_by_hand_and_of_a_constant_image() -> None:
+    # Mean (10 + 30) / 2, deviation (30 − 10) / 2.
+    assert image_io.measure_levels(np.array([[10, 30]], np.uint8)) == (20, 10)
+    mean, divisor = image_io.measure_levels(np.full((4, 4, 3), 7, np.uint8))
+    assert mean == 7
+    assert divisor > 0
+
+
 def test_images_are_found_by_suffix_or_content_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "sub" / "deep").mkdir(parents=True)
     data = encode(Image.fromarray(GRAY))

@@ -12,7 +12,13 @@ from defectseg.config import AugmentSettings
 from defectseg.dataset.augment import augment_pair
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.paste import paste_defect
-from defectseg.image_io import pad_to_multiple, read_image, read_mask, to_channels
+from defectseg.image_io import (
+    measure_levels,
+    pad_to_multiple,
+    read_image,
+    read_mask,
+    to_channels,
+)
 
 _THREADS = min(16, os.cpu_count() or 1)
 _BATCHES_AHEAD = 2
@@ -91,8 +97,8 @@ def training_batches(
     Returns
     -------
     tf.data.Dataset
-        Of ``(images, masks)``: ``(B, H, W, C)`` float32 in [0, 255] and ``(B, H, W, 1)`` float32,
-        0 or 1.
+        Of ``(images, masks)``: ``(B, H, W, C)`` float32, standardised by mean and deviation of
+        the whole image before it was changed, and ``(B, H, W, 1)`` float32, 0 or 1.
     """
     indices = batches.reshape(-1)
     first = cache.samples[int(indices[0])]
@@ -109,7 +115,8 @@ def training_batches(
             picture, moved = augment_pair(image, mask, top_left, size_hw, rng, augment)
             if moved.any() or not mask.any():
                 break  # else the defect was turned out of the window: another place
-        return picture, moved[..., None]
+        mean, divisor = measure_levels(image)
+        return ((picture - mean) / divisor).astype(np.float32), moved[..., None]
 
     def to_tensors(index: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, mask = tf.numpy_function(load, (index, position), (tf.float32, tf.uint8))
@@ -174,7 +181,8 @@ def validation_batches(
     Returns
     -------
     tf.data.Dataset
-        Of ``(images, masks)``, as `training_batches`.
+        Of ``(images, masks)``, as `training_batches`; each image is standardised once it is
+        padded, as the network does it.
     """
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, sample in enumerate(cache.samples):
@@ -187,18 +195,21 @@ def validation_batches(
     if fill_last:
         batches = [[batch[i % len(batch)] for i in range(batch_size)] for batch in batches]
 
-    def load(number: int) -> Pair:
-        pairs = [cache.load(index) for index in batches[int(number)]]
-        images = [pad_to_multiple(image, multiple) for image, _ in pairs]
-        masks = [pad_to_multiple(mask, multiple) for _, mask in pairs]
+    def load(number: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        images, masks = [], []
+        for index in batches[int(number)]:
+            image, mask = (pad_to_multiple(array, multiple) for array in cache.load(index))
+            mean, divisor = measure_levels(image)
+            images.append(((image - mean) / divisor).astype(np.float32))
+            masks.append(mask)
         return np.stack(images), np.stack(masks)[..., None]
 
     def to_tensors(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, masks = tf.numpy_function(load, (number,), (tf.uint8, tf.uint8))
+        images, masks = tf.numpy_function(load, (number,), (tf.float32, tf.uint8))
         count = batch_size if fill_last else None
         images = tf.ensure_shape(images, (count, None, None, cache.channels))
         masks = tf.ensure_shape(masks, (count, None, None, 1))
-        return tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
+        return images, tf.cast(masks, tf.float32)
 
     dataset = tf.data.Dataset.range(len(batches))
     # Whole batches of whole images are large: a few at a time.

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from defectseg.config import SMALLEST_STD, STANDARDISED, ModelSettings
-from defectseg.image_io import pad_to_multiple, to_channels
+from defectseg.config import STANDARDISED, ModelSettings
+from defectseg.image_io import measure_levels, pad_to_multiple, to_channels
 from defectseg.inference.tiling import fits_one_tile, map_tiles
 
 
@@ -39,8 +39,7 @@ class KerasEngine:
         inputs = to_channels(image, self._settings.channels)
         if fits_one_tile(inputs):
             return self._call(self._run, inputs)
-        mean, deviation = inputs.mean(dtype=np.float64), inputs.std(dtype=np.float64)
-        divisor = max(deviation, SMALLEST_STD)
+        mean, divisor = measure_levels(inputs)
 
         def run(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
             return self._call(self._run_standardised, ((tile - mean) / divisor).astype(np.float32))

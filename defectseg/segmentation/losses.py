@@ -1,9 +1,9 @@
 """Losses for masks in which the defect is a small part.
 
-All are computed from soft counts over the whole batch (of one device), not image by image: on a
-good image alone, one stray pixel would weigh as much as a missed defect. They take truth (0 or 1),
-answer (in [0, 1]) and pixel weight, each of shape ``(B, H, W, 1)``, and return a scalar that is 0
-for a perfect answer.
+All but one are computed from soft counts over the whole batch (of one device), not image by image:
+on a good image alone, one stray pixel would weigh as much as a missed defect. They take truth (0 or
+1), answer (in [0, 1]) and pixel weight, each of shape ``(B, H, W, 1)``, and return a scalar that is
+0 for a perfect answer.
 """
 
 from typing import Any
@@ -28,8 +28,31 @@ def dice_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> 
 
 def bce_dice_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
     """Return the mean binary cross-entropy of the pixels, plus `dice_loss`."""
+    return _cross_entropy(y_true, y_pred, weight) + dice_loss(y_true, y_pred, weight)
+
+
+def bce_dice_by_image_loss(
+    y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor
+) -> KerasTensor:
+    """Return the mean binary cross-entropy, plus the mean Dice loss of the defective images.
+
+    Each defective image counts alike. Over the whole batch, a defect of a million pixels would
+    outweigh one of a hundred, and what is as small would never be learned. Good images are left
+    to the cross-entropy.
+    """
+    axes = (1, 2, 3)
+    overlap = ops.sum(weight * y_true * y_pred, axes)
+    label = ops.sum(weight * y_true, axes)
+    total = label + ops.sum(weight * y_pred, axes)
+    dice = 1 - (2 * overlap + _SMOOTH) / (total + _SMOOTH)
+    defective = ops.cast(label > 0, dice.dtype)
+    mean = ops.sum(defective * dice) / ops.maximum(ops.sum(defective), 1)
+    return _cross_entropy(y_true, y_pred, weight) + mean
+
+
+def _cross_entropy(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
     entropy = ops.binary_crossentropy(y_true, y_pred)
-    return ops.sum(weight * entropy) / ops.sum(weight) + dice_loss(y_true, y_pred, weight)
+    return ops.sum(weight * entropy) / ops.sum(weight)
 
 
 def mcc_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
@@ -67,6 +90,7 @@ def focal_tversky_loss(
 LOSSES = {
     "dice": dice_loss,
     "bce_dice": bce_dice_loss,
+    "bce_dice_by_image": bce_dice_by_image_loss,
     "mcc": mcc_loss,
     "focal_tversky": focal_tversky_loss,
 }

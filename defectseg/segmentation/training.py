@@ -32,7 +32,7 @@ from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
 from defectseg.segmentation.pace import Monitor, Pace, Row, TrainedWeights, is_finished
 from defectseg.segmentation.plots import plot_curves
 from defectseg.segmentation.start import starting_state
-from defectseg.segmentation.unet import build_unet
+from defectseg.segmentation.unet import build_trainable, build_unet
 
 
 def train(
@@ -107,7 +107,7 @@ def _open_model(config: Config, state: TrainingState, strategy: Any) -> keras.Mo
     with strategy.scope():
         if state.epoch:
             return checkpoint.load_last(config.run, state)
-        model = build_unet(config.model)
+        model = build_trainable(config.model)
         compile_model(model, config.train)
         return model
 

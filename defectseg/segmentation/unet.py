@@ -14,8 +14,9 @@ from keras import ops
 with contextlib.redirect_stdout(io.StringIO()):  # it greets on standard output
     import segmentation_models
 
-from defectseg.config import SMALLEST_STD, STANDARDISED, ModelSettings
+from defectseg.config import STANDARDISED, ModelSettings
 from defectseg.errors import ConfigError
+from defectseg.image_io import SMALLEST_STD
 
 # Their layer names hold a "/", which Keras 3 does not save.
 _UNSUPPORTED = ("densenet",)
@@ -62,6 +63,16 @@ def build_unet(settings: ModelSettings) -> keras.Model:
     return keras.Model(image, output, name="defectseg")
 
 
+def build_trainable(settings: ModelSettings) -> keras.Model:
+    """Build the network without its first step, with the same weights in the same order.
+
+    It takes parts of images that are standardised already, by the numbers of the whole image: as
+    the network sees an image when it is deployed, and not each patch by its own numbers.
+    """
+    network = build_unet(settings)
+    return keras.Model(network.get_layer(STANDARDISED).output, network.output, name="trainable")
+
+
 def _build_core(settings: ModelSettings, channels: int) -> keras.Model:
     """Return the U-Net of segmentation_models; its answers are logits."""
     _check_backbone(settings.backbone)
@@ -94,7 +105,7 @@ def _standardise(image: keras.KerasTensor) -> keras.KerasTensor:
     mean = ops.mean(image, axis=axes, keepdims=True)
     deviation = ops.std(image, axis=axes, keepdims=True)
     standardised = (image - mean) / ops.maximum(deviation, SMALLEST_STD)
-    # A name to go in by: a tile of a large image is standardised by the whole image's numbers.
+    # A name to go in by: a part of an image is standardised by the whole image's numbers.
     return keras.layers.Identity(name=STANDARDISED)(standardised)
 
 

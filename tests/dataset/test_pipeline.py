@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from defectseg.config import AugmentSettings
 from defectseg.dataset.manifest import Sample
@@ -18,10 +19,11 @@ STILL = AugmentSettings(flip=False, quarter_turns=False)
 
 
 def make_samples(folder: Path, sizes_hw: list[tuple[int, int]]) -> list[Sample]:
-    """Images of gray level 10 × their number; every second one has a defect of level 255."""
+    """Dark images whose bright column tells their number; every second one has a white defect."""
     samples = []
     for number, (height, width) in enumerate(sizes_hw):
-        image = np.full((height, width), 10 * number, np.uint8)
+        image = np.zeros((height, width), np.uint8)
+        image[:, number] = 200
         mask_path = None
         if number % 2:
             mask = np.zeros((height, width), np.uint8)
@@ -36,6 +38,11 @@ def make_samples(folder: Path, sizes_hw: list[tuple[int, int]]) -> list[Sample]:
     return samples
 
 
+def numbers_of(images: tf.Tensor) -> list[int]:
+    """Which images of `make_samples` a batch shows."""
+    return images.numpy()[:, 0, :, 0].argmax(axis=1).tolist()
+
+
 def test_batches_hold_the_samples_asked_for(tmp_path: Path) -> None:
     cache = PairCache(make_samples(tmp_path, [(32, 32)] * 4), 1, megabytes=1)
     batches = np.array([[3, 0], [1, 2]])
@@ -43,11 +50,39 @@ def test_batches_hold_the_samples_asked_for(tmp_path: Path) -> None:
         training_batches(cache, batches, multiple=32, crop_px=None, augment=STILL, seed=(0, 1))
     )
     assert [images.shape for images, _ in got] == [(2, 32, 32, 1)] * 2
-    # The corner pixel tells the image: 10 × its number.
-    corners = [images[:, -1, -1, 0].numpy().tolist() for images, _ in got]
-    assert corners == [[30, 0], [10, 20]]
+    assert [numbers_of(images) for images, _ in got] == [[3, 0], [1, 2]]
     for images, masks in got:
-        np.testing.assert_array_equal(images.numpy() == 255, masks.numpy() == 1)
+        for number, image, mask in zip(numbers_of(images), images, masks, strict=True):
+            white = image.numpy() == image.numpy().max()
+            np.testing.assert_array_equal(mask.numpy() == 1, white & (number % 2 == 1))
+
+
+def test_a_patch_is_standardised_by_the_numbers_of_its_whole_image(tmp_path: Path) -> None:
+    (sample,) = make_samples(tmp_path, [(64, 64)])
+    image = np.zeros((64, 64), np.uint8)
+    image[:, 32:] = 200
+    write_gray(sample.image, image)  # mean 100, standard deviation 100
+    cache = PairCache([sample], 1, megabytes=1)
+    batches = np.zeros((20, 1), np.int64)
+    dataset = training_batches(cache, batches, multiple=32, crop_px=32, augment=STILL, seed=(0, 0))
+    patches = [images.numpy() for images, _ in dataset]
+    assert set(np.unique(patches)) == {-1, 1}
+    assert len({patch.mean() for patch in patches}) > 5  # windows of their own
+
+
+def test_validation_images_are_standardised_once_they_are_padded(tmp_path: Path) -> None:
+    (sample,) = make_samples(tmp_path, [(32, 48)])
+    image = np.zeros((32, 48), np.uint8)
+    image[:, :32] = 200
+    write_gray(sample.image, image)
+    ((images, _),) = validation_batches(
+        PairCache([sample], 1, megabytes=1), multiple=32, batch_size=1
+    )
+    # 16 columns are added, those from 46 back to 31: the last bright, the others dark.
+    mean = 200 * 33 / 64
+    deviation = 200 * np.sqrt(33 / 64 * 31 / 64)
+    assert images[0, 0, 0, 0].numpy() == pytest.approx((200 - mean) / deviation)
+    assert images[0, 0, 62, 0].numpy() == pytest.approx(-mean / deviation)
 
 
 def test_same_seed_same_batches_other_epoch_other_batches(tmp_path: Path) -> None:
@@ -144,7 +179,7 @@ def test_cache_keeps_what_fits_and_reads_the_rest_again(tmp_path: Path) -> None:
     cache.load(1)
     for sample in samples:
         write_gray(sample.image, np.full((512, 1024), 99, np.uint8))
-    assert cache.load(0)[0].max() == 0  # from memory
+    assert cache.load(0)[0].max() == 200  # from memory
     assert cache.load(1)[0].max() == 99  # no room was left: from the file
 
 
@@ -156,10 +191,10 @@ def test_validation_batches_are_of_one_padded_size_and_hold_each_image_once(
     got = list(validation_batches(cache, multiple=32, batch_size=2))
     # Padded to 32×32, 64×96, 32×32, 32×32: images 0 and 2, then 3 alone, then 1 alone.
     assert [images.shape for images, _ in got] == [(2, 32, 32, 1), (1, 32, 32, 1), (1, 64, 96, 1)]
-    assert [images.numpy()[:, 0, 0, 0].tolist() for images, _ in got] == [[0, 20], [30], [10]]
+    assert [numbers_of(images) for images, _ in got] == [[0, 2], [3], [1]]
 
 
 def test_validation_batches_can_be_filled_for_several_devices(tmp_path: Path) -> None:
     cache = PairCache(make_samples(tmp_path, [(32, 32)] * 3), 1, megabytes=1)
     got = list(validation_batches(cache, multiple=32, batch_size=2, fill_last=True))
-    assert [images.numpy()[:, 0, 0, 0].tolist() for images, _ in got] == [[0, 10], [20, 20]]
+    assert [numbers_of(images) for images, _ in got] == [[0, 1], [2, 2]]

@@ -32,6 +32,32 @@ def test_bce_dice_by_hand() -> None:
     assert value == pytest.approx(np.log(2) + 0.2, abs=1e-6)
 
 
+def test_bce_dice_by_image_by_hand() -> None:
+    # Three images of two pixels, all answered by 0.5: cross-entropy ln 2.
+    # Dice of the first 1 − (2·1 + 1) / (2 + 1 + 1), of the second 1 − (2·0.5 + 1) / (1 + 1 + 1);
+    # the third is good and left to the cross-entropy.
+    true = np.array([[1, 1], [1, 0], [0, 0]], np.float32).reshape(3, 1, 2, 1)
+    value = loss("bce_dice_by_image", true, np.full_like(true, 0.5))
+    assert value == pytest.approx(np.log(2) + (1 / 4 + 1 / 3) / 2, abs=1e-6)
+
+
+def test_by_image_a_missed_small_defect_costs_as_much_as_a_missed_large_one() -> None:
+    true = np.zeros((2, 64, 64, 1), np.float32)
+    true[0, :50, :50] = 1
+    true[1, :5, :5] = 1
+    dice = {}
+    for missed in (0, 1):
+        answer = true.copy()
+        answer[missed] = 0
+        for kind in ("bce_dice", "bce_dice_by_image"):
+            # Without the cross-entropy, which is of pixels: 0 and 1 are answered by 1e-7 and less.
+            entropy = -np.log(1e-7) * true[missed].sum() / true.size
+            dice[kind, missed] = loss(kind, true, answer) - entropy
+    assert dice["bce_dice", 0] > 20 * dice["bce_dice", 1]
+    ratio = dice["bce_dice_by_image", 0] / dice["bce_dice_by_image", 1]
+    assert ratio == pytest.approx(1, abs=0.05)
+
+
 def test_focal_tversky_by_hand() -> None:
     # tp 1.2, missed 0.8, false 0.3: (1.2 + 1) / (1.2 + 0.7·0.8 + 0.3·0.3 + 1) = 2.2 / 2.85.
     true, predicted = np.array([1, 1, 0, 0]), np.array([0.8, 0.4, 0.3, 0.0])

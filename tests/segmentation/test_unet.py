@@ -7,7 +7,13 @@ import tensorflow as tf
 
 from defectseg.config import ModelSettings
 from defectseg.errors import ConfigError
-from defectseg.segmentation.unet import _double, _gather_patches, build_unet
+from defectseg.image_io import measure_levels
+from defectseg.segmentation.unet import (
+    _double,
+    _gather_patches,
+    build_trainable,
+    build_unet,
+)
 
 NARROW = (16, 16, 8, 8, 8)
 
@@ -25,6 +31,19 @@ def test_brightness_and_contrast_do_not_change_the_answer() -> None:
     model = build_unet(ModelSettings(decoder_filters=NARROW, downscale=1))
     image = np.random.default_rng(1).uniform(0, 200, (1, 64, 64, 1)).astype(np.float32)
     np.testing.assert_allclose(model(image), model(0.2 * image + 30), atol=1e-4)
+
+
+def test_what_is_trained_answers_on_standardised_images_as_the_network_does_on_images() -> None:
+    settings = ModelSettings(decoder_filters=NARROW, downscale=2)
+    network, trainable = build_unet(settings), build_trainable(settings)
+    trainable.set_weights(network.get_weights())
+    image = np.random.default_rng(3).integers(0, 255, (64, 128, 1), np.uint8)
+    mean, divisor = measure_levels(image)
+    np.testing.assert_allclose(
+        trainable(((image[None] - mean) / divisor).astype(np.float32)),
+        network(image[None].astype(np.float32)),
+        atol=1e-5,
+    )
 
 
 def test_gathering_patches_begins_without_loss() -> None:
