@@ -63,6 +63,7 @@ VARIANTS: dict[str, list[str]] = {
     "constant learning rate": ["train.schedule=constant"],
     "batch-norm momentum 0.99": ["model.batch_norm_momentum=0.99"],
     "decoder twice as wide": ["model.decoder_filters=[128,64,32,32,16]"],
+    "float32 throughout": ["train.precision=float32"],
     "whole images": ["train.crop_px=null", "train.batch_size=2"],
     "backbone mobilenetv2": ["model.backbone=mobilenetv2"],
     "quarter resolution (downscale 4)": ["model.downscale=4"],
@@ -209,7 +210,7 @@ def write_tables(runs: list[dict[str, Any]]) -> None:
         own = [run for run in runs if run["minutes"] == minutes]
         lines += [
             "",
-            f"## {minutes:g} minutes of training",
+            f"## Trainings of {60 * minutes:.0f} s",
             "",
             "| changed | IoU | gain | AUROC | good alarmed | seeds |",
             "|---|---|---|---|---|---|",

@@ -77,6 +77,9 @@ class TrainSettings(_Settings):
     crop_px: int | None = Field(
         default=None, ge=32, description="side of the squares; none: whole images"
     )
+    leave_out: tuple[str, ...] = Field(
+        default=(), description="kinds (folders of images) that are measured, but not trained on"
+    )
     loss: Literal["dice", "bce_dice", "bce_dice_by_image", "mcc", "focal_tversky"] = "bce_dice"
     border_px: int = Field(
         default=0, ge=0, le=32, description="pixels nearer to a label's border count less"
@@ -90,9 +93,9 @@ class TrainSettings(_Settings):
     cache_mb: int = Field(
         default=4096, ge=0, description="decoded images kept in memory, of each split"
     )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         default="float32",
-        description="of the training's arithmetic: 16 bits are for GPUs and recent CPUs",
+        description="of the training's arithmetic; auto: bfloat16 where GPU or CPU compute with it",
     )
     xla: bool = Field(default=False, description="compile the training step, for GPUs")
 
@@ -120,6 +123,11 @@ class InferenceSettings(_Settings):
     ellipses: bool = Field(
         default=False, description="answer by ellipses, where the labels are ellipses"
     )
+    window_px: int = Field(
+        default=2304,
+        ge=32,
+        description="larger images are seen through overlapping windows of this side",
+    )
 
 
 class Config(_Settings):
@@ -143,13 +151,17 @@ class Config(_Settings):
         return self
 
     @model_validator(mode="after")
-    def _crop_fits_network(self) -> Self:
-        crop, multiple = self.train.crop_px, self.model.multiple
-        if crop and crop % multiple:
-            raise ValueError(
-                f"train.crop_px = {crop} is not a multiple of {multiple}, which the network needs "
-                f"({ENCODER_STRIDE} times model.downscale)"
-            )
+    def _squares_fit_network(self) -> Self:
+        multiple = self.model.multiple
+        for name, side in (
+            ("train.crop_px", self.train.crop_px),
+            ("inference.window_px", self.inference.window_px),
+        ):
+            if side and side % multiple:
+                raise ValueError(
+                    f"{name} = {side} is not a multiple of {multiple}, which the network needs "
+                    f"({ENCODER_STRIDE} times model.downscale)"
+                )
         return self
 
 

@@ -42,6 +42,11 @@ def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
         ("data: d\nrun: r", "data.x=1", "'data' is a value, not a section"),
         ("data: d\nrun: r", "modle.channels=1", "did you mean 'model'"),
         ("data: d\nrun: r", "train.crop_px=100", "not a multiple of 64"),
+        (
+            "data: d\nrun: r",
+            "inference.window_px=100",
+            "inference.window_px = 100 is not a multiple of 64",
+        ),
         ("data: d\nrun: r", "train.batch_size=1", "no room for a defective and a good"),
         ("data: d\nrun: r", "train.seed=4294967296", "less than 4294967296"),
     ],

@@ -45,6 +45,11 @@ class Sample:
     height: int
     sha256: str
 
+    @property
+    def kind(self) -> str:
+        """The kind of defect, or of image: the name of the folder that the image lies in."""
+        return self.image.parent.name
+
 
 def write_manifest(samples: Iterable[Sample], folder: Path) -> str:
     """Return the manifest as CSV text, its paths written relative to `folder`."""
@@ -104,6 +109,35 @@ def read_manifest(folder: Path) -> list[Sample]:
     if not samples:
         raise DataError(f"{path} has no rows. Prepare the data again.")
     return [sample for sample in samples if sample]
+
+
+def divide(samples: Iterable[Sample], leave_out: Sequence[str] = ()) -> dict[str, list[Sample]]:
+    """Return the samples of each split.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+    leave_out : sequence of str
+        Kinds that are neither trained on nor validated with; they stay among the test images.
+
+    Raises
+    ------
+    DataError
+        If there is no such kind.
+    """
+    split: dict[str, list[Sample]] = {name: [] for name in SPLITS}
+    known = set()
+    for sample in samples:
+        known.add(sample.kind)
+        if sample.split == "test" or sample.kind not in leave_out:
+            split[sample.split].append(sample)
+    unknown = sorted(set(leave_out) - known)
+    if unknown:
+        raise DataError(
+            f"train.leave_out names {', '.join(unknown)}, but the images lie in folders named "
+            f"{', '.join(sorted(known))}."
+        )
+    return split
 
 
 def data_sha256(folder: Path, samples: Iterable[Sample]) -> str:

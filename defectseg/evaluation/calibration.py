@@ -61,7 +61,7 @@ def complete_bundle(
         The figures of ``"val"`` and, where there are such images, ``"test"``.
     """
     samples = manifest.read_manifest(config.data)
-    split = {name: [s for s in samples if s.split == name] for name in manifest.SPLITS}
+    split = manifest.divide(samples, config.train.leave_out)
     total = sum(len(own) for own in split.values()) + len(split["val"])
     engine = load_engine(config.run / MODEL, config)
 
@@ -90,7 +90,7 @@ def complete_bundle(
     write_picture(config.run / PLOTS / "validation.png", sheet)
     record = {name: asdict(evaluation) for name, evaluation in figures.items()}
     write_atomically(config.run / METRICS, json.dumps(record, indent=2) + "\n")
-    card = write_model_card(config, calibration, figures, samples)
+    card = write_model_card(config, calibration, figures, split)
     write_atomically(config.run / CARD, card)
     # Last, so that a run which is stopped before is an incomplete bundle.
     write_atomically(config.run / CALIBRATION, calibration.model_dump_json(indent=2) + "\n")

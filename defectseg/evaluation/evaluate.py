@@ -66,7 +66,7 @@ def evaluate(
         row = _UNKNOWN | {
             "image": str(sample.image),
             "product": sample.product,
-            "kind": sample.image.parent.name,
+            "kind": sample.kind,
             "defective": sample.defective,
         }
         try:

@@ -15,9 +15,9 @@ def write_model_card(
     config: Config,
     calibration: Calibration,
     figures: Mapping[str, Evaluation],
-    samples: Sequence[Sample],
+    samples: Mapping[str, Sequence[Sample]],
 ) -> str:
-    """Return the model card as Markdown."""
+    """Return the model card as Markdown; `samples` are those of each split."""
     thresholds, model, targets = calibration.thresholds, config.model, config.calibration
     lines = [
         f"# Model card: {config.run.name}",
@@ -35,6 +35,7 @@ def write_model_card(
         "|---|" + "---|" * len(SPLITS),
         *_data_rows(samples),
         "",
+        *_left_out(config),
         "## Figures",
         "",
         "IoU is over defective images only. An escape is a defective image that PASSes, overkill a "
@@ -72,14 +73,21 @@ def write_model_card(
     return "\n".join(lines) + "\n"
 
 
-def _data_rows(samples: Sequence[Sample]) -> list[str]:
-    count = Counter((s.product, s.split, s.defective) for s in samples)
+def _data_rows(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    count = Counter((s.product, split, s.defective) for split in SPLITS for s in samples[split])
     return [
         f"| {product} | "
         + " | ".join(f"{count[product, s, False]} / {count[product, s, True]}" for s in SPLITS)
         + " |"
-        for product in sorted({sample.product for sample in samples})
+        for product in sorted({product for product, _, _ in count})
     ]
+
+
+def _left_out(config: Config) -> list[str]:
+    kinds = config.train.leave_out
+    if not kinds:
+        return []
+    return [f"Not trained on, though among the test images: {', '.join(kinds)}.", ""]
 
 
 def _rows(figures: Mapping[str, Evaluation]) -> dict[str, Compared]:

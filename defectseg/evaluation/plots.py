@@ -34,7 +34,7 @@ def answer_sheet(predictor: Predictor, samples: Sequence[Sample]) -> npt.NDArray
         found = predictor.inspect(image, sample.product)
         picture = draw_outline(image, read_mask(sample.mask), GREEN) if sample.mask else image
         tiles.append(draw_outline(picture, found.mask, RED))
-        captions.append(f"{found.verdict.outcome}  {sample.image.parent.name}/{sample.image.name}")
+        captions.append(f"{found.verdict.outcome}  {sample.kind}/{sample.image.name}")
     return contact_sheet(tiles, captions, columns=4)
 
 

@@ -60,5 +60,5 @@ def load_engine(model: Path, config: Config) -> Engine:
     with quiet_stderr():  # imported here: TensorFlow takes seconds to load
         from defectseg.inference.keras_engine import KerasEngine
 
-    engine = KerasEngine(model, config.model)
+    engine = KerasEngine(model, config.model, config.inference.window_px)
     return FlippedEngine(engine) if config.inference.flips else engine

@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from defectseg.config import STANDARDISED, ModelSettings
 from defectseg.image_io import measure_levels, pad_to_multiple, to_channels
-from defectseg.inference.tiling import fits_one_tile, map_tiles
+from defectseg.inference.tiling import fits_window, map_windows
 
 
 class KerasEngine:
-    """Runs ``model.keras`` as one traced function, tile by tile where an image is large.
+    """Runs ``model.keras`` as one traced function, window by window where an image is larger.
 
     Parameters
     ----------
@@ -22,29 +22,32 @@ class KerasEngine:
         ``model.keras`` of a bundle.
     settings : ModelSettings
         Those it was built with.
+    window_px : int
+        Side of the windows; see `tiling.map_windows`.
     """
 
     name = "keras"
     precision = "float32"
 
-    def __init__(self, model: Path, settings: ModelSettings) -> None:
+    def __init__(self, model: Path, settings: ModelSettings, window_px: int) -> None:
         network = keras.models.load_model(model, compile=False)
         inner = keras.Model(network.get_layer(STANDARDISED).output, network.output)
         self._settings = settings
+        self._window_px = window_px
         self._run = self._trace(network)
         self._run_standardised = self._trace(inner)
 
     def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `engines.Engine`."""
         inputs = to_channels(image, self._settings.channels)
-        if fits_one_tile(inputs):
+        if fits_window(inputs, self._window_px):
             return self._call(self._run, inputs)
         mean, divisor = measure_levels(inputs)
 
-        def run(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            return self._call(self._run_standardised, ((tile - mean) / divisor).astype(np.float32))
+        def run(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            return self._call(self._run_standardised, ((part - mean) / divisor).astype(np.float32))
 
-        return map_tiles(run, inputs)
+        return map_windows(run, inputs, self._window_px)
 
     def _call(self, run: Any, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         height, width = inputs.shape[:2]

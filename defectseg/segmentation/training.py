@@ -31,6 +31,7 @@ from defectseg.segmentation.losses import MaskLoss
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
 from defectseg.segmentation.pace import Monitor, Pace, Row, TrainedWeights, is_finished
 from defectseg.segmentation.plots import plot_curves
+from defectseg.segmentation.precision import choose_precision
 from defectseg.segmentation.start import starting_state
 from defectseg.segmentation.unet import build_trainable, build_unet
 
@@ -60,10 +61,10 @@ def train(
     ConfigError
         If the run exists and `resume` is False, or was made with other settings.
     """
+    config = _settle(config)
     samples = manifest.read_manifest(config.data)
-    train_samples, val_samples = (
-        [sample for sample in samples if sample.split == split] for split in ("train", "val")
-    )
+    split = manifest.divide(samples, config.train.leave_out)
+    train_samples, val_samples = split["train"], split["val"]
     _check_samples(config, train_samples, val_samples)
     # In the order of their hashes, so that each validation batch holds both kinds, as in training.
     val_samples.sort(key=lambda sample: sample.sha256)
@@ -95,6 +96,13 @@ def train(
     history = pd.read_csv(config.run / HISTORY)
     plot_curves(history, state.best_epoch, config.run / PLOTS / "curves.png")
     return state
+
+
+def _settle(config: Config) -> Config:
+    """Replace what depends on the machine by what it is here, so that the run records it."""
+    precision = choose_precision(config.train.precision)
+    train_settings = config.train.model_copy(update={"precision": precision})
+    return config.model_copy(update={"train": train_settings})
 
 
 def _open_model(config: Config, state: TrainingState, strategy: Any) -> keras.Model:

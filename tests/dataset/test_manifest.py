@@ -13,6 +13,7 @@ from defectseg.dataset.manifest import (
     Sample,
     assign_splits,
     data_sha256,
+    divide,
     read_manifest,
     write_manifest,
 )
@@ -192,6 +193,25 @@ def test_split_differs_from_the_order_of_the_keys() -> None:
     splits = split(images, 0, 0.5)
     assert splits != sorted(splits)
     assert splits != sorted(splits, reverse=True)
+
+
+def make_kinds(*kinds_and_splits: tuple[str, str]) -> list[Sample]:
+    return [
+        Sample(Path(kind) / f"{i}.png", None, "p", False, split, 8, 8, str(i))
+        for i, (kind, split) in enumerate(kinds_and_splits)
+    ]
+
+
+def test_a_kind_is_left_out_of_training_and_validation_but_not_of_the_test() -> None:
+    samples = make_kinds(("a", "train"), ("b", "train"), ("b", "val"), ("a", "val"), ("b", "test"))
+    one, two, three, four, five = samples
+    assert divide(samples) == {"train": [one, two], "val": [three, four], "test": [five]}
+    assert divide(samples, ["b"]) == {"train": [one], "val": [four], "test": [five]}
+
+
+def test_unknown_kinds_are_named_beside_those_there_are() -> None:
+    with pytest.raises(DataError, match="names c, d, but the images lie in folders named a, b"):
+        divide(make_kinds(("b", "train"), ("a", "val")), ["d", "a", "c"])
 
 
 def test_given_test_images_stay_and_no_others_are_drawn() -> None:

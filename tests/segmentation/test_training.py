@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from defectseg import commands
 from defectseg.bundle import load_bundle
-from defectseg.config import dump_config
+from defectseg.config import dump_config, load_config
 from defectseg.dataset.manifest import data_sha256, read_manifest
 from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation.checkpoint import load_best, load_last
+from defectseg.segmentation.precision import choose_precision
 from defectseg.segmentation.training import selection_iou, train
 from tests.conftest import make_config
 
@@ -219,6 +221,38 @@ def test_mixed_precision_trains(prepared: Path, tmp_path: Path, precision: str) 
     network = keras.models.load_model(config.run / "model.keras")
     assert {layer.compute_dtype for layer in network._flatten_layers()} == {"float32"}
     assert keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_the_run_records_the_precision_it_was_trained_with(prepared: Path, tmp_path: Path) -> None:
+    config = make_config(prepared, tmp_path / "run", epochs=1, precision="auto")
+    train(config, Silent())
+    precision = load_config(config.run / "config.yaml").train.precision
+    assert precision == choose_precision("auto")
+
+
+def test_kinds_that_are_left_out_are_measured_all_the_same(prepared: Path, tmp_path: Path) -> None:
+    config = make_config(prepared, tmp_path / "run", epochs=1, leave_out=["Class5_def"])
+    commands.train(config, resume=False)
+    figures = json.loads((config.run / "metrics.json").read_text())
+    assert set(figures["val"]["kinds"]) == {"Class1_def"}
+    assert set(figures["test"]["kinds"]) == {"Class1_def", "Class5_def"}
+    assert (
+        "Not trained on, though among the test images: Class5_def."
+        in (config.run / "MODEL_CARD.md").read_text()
+    )
+    seen = {
+        sample.kind
+        for sample in read_manifest(prepared)
+        if sample.sha256 in load_bundle(config.run).calibration.seen_sha256
+    }
+    assert seen == {"Class1", "Class5", "Class1_def"}
+
+
+def test_a_kind_that_is_not_there_cannot_be_left_out(prepared: Path, tmp_path: Path) -> None:
+    config = make_config(prepared, tmp_path / "run", leave_out=["Class5_def", "Class9_def"])
+    with pytest.raises(DataError, match=r"names Class9_def, .*named Class1, Class1_def, Class5"):
+        train(config, Silent())
+    assert not config.run.exists()
 
 
 @pytest.mark.gpu

@@ -1,0 +1,39 @@
+"""The arithmetic of a training: 16 bits where the processor computes with them."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+_CPU_INFO = Path("/proc/cpuinfo")  # of Linux; elsewhere nothing is known
+_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_GPU_CAPABILITY = (8, 0)
+
+
+def choose_precision(wanted: str) -> str:
+    """Return the precision that a setting means on this machine.
+
+    Parameters
+    ----------
+    wanted : str
+        As `config.TrainSettings.precision`.
+
+    Returns
+    -------
+    str
+        For ``"auto"`` ``"bfloat16"`` where all GPUs, or without one the processor, compute with
+        it, else ``"float32"``: where it is only imitated it is slower. Anything else as it is.
+    """
+    if wanted != "auto":
+        return wanted
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = map(tf.config.experimental.get_device_details, gpus)
+        fast = all(own.get("compute_capability", (0, 0)) >= _GPU_CAPABILITY for own in details)
+    else:
+        fast = _CPU_INFO.is_file() and cpu_has_bfloat16(_CPU_INFO.read_text(errors="replace"))
+    return "bfloat16" if fast else "float32"
+
+
+def cpu_has_bfloat16(cpu_info: str) -> bool:
+    """Tell whether ``/proc/cpuinfo`` names instructions for bfloat16."""
+    return not _CPU_FLAGS.isdisjoint(cpu_info.split())
