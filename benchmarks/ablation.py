@@ -5,8 +5,8 @@
 
 Real DAGM images, those kept for the published figure left out. The others are divided into three
 folds; seed k trains without fold k and is measured on it, so that each image is measured once.
-Runs that are in results/ablation.json already, with the same settings and data, are not made
-again. Writes that file and docs/ablation.md.
+Runs that are in results/ablation.json already, with the same settings, data and arithmetic, are
+not made again. Writes that file and docs/ablation.md.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from defectseg.console import TrainingProgress, out
 from defectseg.dataset import manifest
 from defectseg.dataset.prepare import prepare
 from defectseg.evaluation.calibration import complete_bundle
+from defectseg.segmentation.precision import choose_precision
 from defectseg.segmentation.training import train
 
 NAME = "ablation"
@@ -148,15 +149,15 @@ def read_runs(folds: list[Path]) -> list[dict[str, Any]]:
     path = RESULTS / f"{NAME}.json"
     if not path.exists():
         return []
-    return [
-        run
-        for run in json.loads(path.read_text(encoding="utf-8"))["runs"]
-        if run["trained_as"] in VARIANTS
-        and run["fingerprint"]
-        == fingerprint(
-            settings_of(run["trained_as"], run["seed"], folds[run["seed"]], run["minutes"])
-        )
-    ]
+    runs = []
+    for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
+        if run["trained_as"] in VARIANTS:
+            seed = run["seed"]
+            config = settings_of(run["trained_as"], seed, folds[seed], run["minutes"])
+            as_today = fingerprint(config), choose_precision(config.train.precision)
+            if (run["fingerprint"], run["precision"]) == as_today:
+                runs.append(run)
+    return runs
 
 
 def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, Any]]:
@@ -179,6 +180,7 @@ def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, 
                 "variant": way,
                 "trained_as": name,
                 "fingerprint": fingerprint(config),
+                "precision": choose_precision(config.train.precision),
                 "seed": seed,
                 "minutes": minutes,
                 "epochs": state.epoch,

@@ -30,14 +30,15 @@ def main() -> None:
     data = PREPARED / "benchmark-dagm"
     _, summary = prepare(arguments.data, data, test=TEST_SHARE)
     trials = [run_trial("dagm", data, seed) for seed in range(arguments.seeds)]
+    limits = [size_limit(trial.rows) for trial in trials]
     write_result(
         "dagm_class1",
         {
             "config": trials[0].config.model_dump(mode="json", exclude={"data", "run"}),
             "data": asdict(summary[0]),
             "trials": [
-                trial.record() | {"iou_if_only_sizes_differed": size_limit(trial.rows)}
-                for trial in trials
+                trial.record() | {"iou_if_only_sizes_differed": limit}
+                for trial, limit in zip(trials, limits, strict=True)
             ],
         },
     )
@@ -45,7 +46,6 @@ def main() -> None:
     means = ", ".join(f"**{figures['iou_mean']:.2f}**" for figures in overall)
     worst = min(figures["iou_worst"] for figures in overall)
     hit, good = ([figures[name] for figures in overall] for name in ("defects_hit", "good_alarmed"))
-    limits = [size_limit(trial.rows) for trial in trials]
     minutes = max(trial.minutes for trial in trials)
     write_into_readme(
         "dagm_class1",

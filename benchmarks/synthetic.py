@@ -19,7 +19,7 @@ from defectseg.dataset.synthetic import write_dataset
 
 IMAGES = {"good": 60, "defective": 60}  # a texture
 UNSEEN = {"good": 30, "defective": 30}
-SEED, UNSEEN_SEED = 0, 1
+SEED, UNSEEN_SEED = 0, 2  # 1 was looked at while the score was chosen
 
 
 def main() -> None:

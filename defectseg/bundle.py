@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from defectseg.config import Config, InferenceSettings, load_config
 from defectseg.errors import DefectsegError
@@ -36,7 +36,9 @@ class Thresholds(_Record):
     fail: float = Field(
         ge=0, lt=1.001, description="score from which an image is a FAIL; above 1, none is"
     )
-    score_window_px: int = Field(ge=1, description="side of the square a score is averaged over")
+    score_area_px: dict[str, PositiveInt] = Field(
+        min_length=1, description="by product: connected pixels that must all reach a score"
+    )
 
     @model_validator(mode="after")
     def _band_is_in_order(self) -> Self:
@@ -73,6 +75,15 @@ class Calibration(_Record):
         description="of the image files it was trained with, or its limits set"
     )
     created: str = Field(description="UTC, ISO 8601")
+
+    @model_validator(mode="after")
+    def _products_are_the_same(self) -> Self:
+        gated, scored = set(self.gate.products), set(self.thresholds.score_area_px)
+        if gated != scored:
+            raise ValueError(
+                f"gate has the products {sorted(gated)}, score_area_px {sorted(scored)}"
+            )
+        return self
 
 
 @dataclass(frozen=True)

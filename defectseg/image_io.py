@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -234,6 +234,12 @@ def measure_levels(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
     return float(image.mean(dtype=np.float64)), max(
         float(image.std(dtype=np.float64)), SMALLEST_STD
     )
+
+
+def standardise(part: npt.NDArray[Any], levels: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """Standardise an image, or a part of it, by the numbers of `measure_levels`."""
+    mean, divisor = levels
+    return ((part - mean) / divisor).astype(np.float32)
 
 
 def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:

@@ -77,9 +77,13 @@ def test_altered_model_is_refused(copy: Path) -> None:
         ('"pixel": 0.5', '"pixel": NaN', "thresholds.pixel\n"),
         ('"fail": ', '"fail": -', "thresholds.fail\n"),
         ('"review": ', '"review": 1, "was": ', "thresholds.was\n"),
-        ('"score_window_px": ', '"score_window_px": -', "score_window_px\n"),
+        (
+            '"score_area_px": {',
+            '"score_area_px": {"of another product": 9, ',
+            "gate has the products",
+        ),
     ],
-    ids=["cut", "misspelt", "too large", "no number", "negative", "unknown", "negative window"],
+    ids=["cut", "misspelt", "too large", "no number", "negative", "unknown", "other products"],
 )
 def test_damaged_calibration_is_refused(copy: Path, old: str, new: str, named: str) -> None:
     path = copy / CALIBRATION

@@ -244,6 +244,12 @@ def test_levels_by_hand_and_of_a_constant_image() -> None:
     assert divisor > 0
 
 
+def test_a_part_is_standardised_by_the_numbers_of_the_whole() -> None:
+    image = np.array([[10, 30, 10, 30]], np.uint8)
+    got = image_io.standardise(image[:, :1], image_io.measure_levels(image))
+    assert (got.dtype, got.tolist()) == (np.float32, [[-1.0]])  # (10 − 20) / 10
+
+
 def test_images_are_found_by_suffix_or_content_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "sub" / "deep").mkdir(parents=True)
     data = encode(Image.fromarray(GRAY))

@@ -17,6 +17,7 @@ from defectseg.image_io import (
     pad_to_multiple,
     read_image,
     read_mask,
+    standardise,
     to_channels,
 )
 
@@ -115,8 +116,7 @@ def training_batches(
             picture, moved = augment_pair(image, mask, top_left, size_hw, rng, augment)
             if moved.any() or not mask.any():
                 break  # else the defect was turned out of the window: another place
-        mean, divisor = measure_levels(image)
-        return ((picture - mean) / divisor).astype(np.float32), moved[..., None]
+        return standardise(picture, measure_levels(image)), moved[..., None]
 
     def to_tensors(index: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, mask = tf.numpy_function(load, (index, position), (tf.float32, tf.uint8))
@@ -199,8 +199,7 @@ def validation_batches(
         images, masks = [], []
         for index in batches[int(number)]:
             image, mask = (pad_to_multiple(array, multiple) for array in cache.load(index))
-            mean, divisor = measure_levels(image)
-            images.append(((image - mean) / divisor).astype(np.float32))
+            images.append(standardise(image, measure_levels(image)))
             masks.append(mask)
         return np.stack(images), np.stack(masks)[..., None]
 

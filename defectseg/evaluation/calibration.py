@@ -33,12 +33,13 @@ from defectseg.evaluation.thresholds import choose_thresholds
 from defectseg.image_io import read_image, read_mask, to_gray, write_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
-from defectseg.inference.regions import windowed_score
+from defectseg.inference.regions import area_score
 from defectseg.quality.focus import mean_gradient
 from defectseg.quality.gate import calibrate_gate
 
 _PIXEL_THRESHOLD = 0.5
 _SMALL_DEFECT_PERCENTILE = 5
+_ANSWERED_SHARE = 0.75
 
 
 def complete_bundle(
@@ -114,11 +115,11 @@ def _calibrate_thresholds(
     targets: CalibrationSettings,
     tick: Callable[[], None],
 ) -> Thresholds:
-    window = score_window([sample for sample in train if sample.defective])
+    areas = score_areas(train)
     scores: dict[bool, list[float]] = {True: [], False: []}
     for sample in val:
         probability = engine.probability(read_image(sample.image))
-        scores[sample.defective].append(float(windowed_score(probability, window).max()))
+        scores[sample.defective].append(area_score(probability, areas[sample.product]))
         tick()
     review, fail = choose_thresholds(
         scores[False],
@@ -126,19 +127,23 @@ def _calibrate_thresholds(
         max_escape=targets.max_escape,
         max_overkill=targets.max_overkill,
     )
-    return Thresholds(pixel=_PIXEL_THRESHOLD, review=review, fail=fail, score_window_px=window)
+    return Thresholds(pixel=_PIXEL_THRESHOLD, review=review, fail=fail, score_area_px=areas)
 
 
-def score_window(defective: Sequence[Sample]) -> int:
-    """Return the side, in pixels, of the square over which a score is averaged.
+def score_areas(samples: Sequence[Sample]) -> dict[str, int]:
+    """Return the connected pixels that must all reach a score, by product.
 
-    Half the side of a square with the area of a small defect (5th percentile of the training
-    labels): small enough to lie within it, large enough to level out stray pixels.
+    Three quarters of a small defect's label: labels are drawn around what is seen, so that a
+    right answer is often smaller. Small is the product's 5th percentile, as the smallest may be a
+    slip of the pen; of a product whose defects are not known, that of all products.
     """
-    areas: list[float] = []
-    for sample in defective:
+    areas: dict[str, list[int]] = {sample.product: [] for sample in samples}
+    for sample in samples:
         if sample.mask:
             _, _, stats, _ = cv2.connectedComponentsWithStats(read_mask(sample.mask))
-            areas += stats[1:, cv2.CC_STAT_AREA].tolist()
-    small = float(np.percentile(areas, _SMALL_DEFECT_PERCENTILE))
-    return max(1, round(math.sqrt(small) / 2))
+            areas[sample.product] += stats[1:, cv2.CC_STAT_AREA].tolist()
+    every = [area for own in areas.values() for area in own]
+    return {
+        product: math.ceil(_ANSWERED_SHARE * np.percentile(own or every, _SMALL_DEFECT_PERCENTILE))
+        for product, own in areas.items()
+    }

@@ -51,20 +51,20 @@ def write_model_card(
         "## Limits",
         "",
         f"A pixel belongs to a defect from probability {thresholds.pixel:g} on. The score of an "
-        f"image is its strongest mean probability over {thresholds.score_window_px} × "
-        f"{thresholds.score_window_px} pixels: REVIEW from {thresholds.review:.3f}, FAIL from "
-        f"{thresholds.fail:.3f}. Set on the validation images so that at most "
-        f"{100 * targets.max_escape:g} % of the defective ones PASS and at most "
-        f"{100 * targets.max_overkill:g} % of the good ones FAIL.",
+        "image is the highest probability that connected pixels of the score area below all reach: "
+        f"REVIEW from {thresholds.review:.3f}, FAIL from {thresholds.fail:.3f}. Set on the "
+        f"validation images so that at most {100 * targets.max_escape:g} % of the defective ones "
+        f"PASS and at most {100 * targets.max_overkill:g} % of the good ones FAIL.",
         "",
         "Sharpness (mean absolute gradient over both axes, gray levels a pixel) below which an "
         f"image is for RETAKE, percentile {calibration.gate.percentile:g} of the good training "
         "images:",
         "",
-        "| product | limit | good training images |",
-        "|---|---|---|",
+        "| product | score area, px | sharpness limit | good training images |",
+        "|---|---|---|---|",
         *(
-            f"| {product} | {gate.limit:.2f} | {len(gate.sharpness)} |"
+            f"| {product} | {thresholds.score_area_px[product]} | {gate.limit:.2f} | "
+            f"{len(gate.sharpness)} |"
             for product, gate in calibration.gate.products.items()
         ),
         "",

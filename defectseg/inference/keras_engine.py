@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from defectseg.config import STANDARDISED, ModelSettings
-from defectseg.image_io import measure_levels, pad_to_multiple, to_channels
+from defectseg.image_io import measure_levels, pad_to_multiple, standardise, to_channels
 from defectseg.inference.tiling import fits_window, map_windows
 
 
@@ -42,10 +42,10 @@ class KerasEngine:
         inputs = to_channels(image, self._settings.channels)
         if fits_window(inputs, self._window_px):
             return self._call(self._run, inputs)
-        mean, divisor = measure_levels(inputs)
+        levels = measure_levels(inputs)
 
         def run(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            return self._call(self._run_standardised, ((part - mean) / divisor).astype(np.float32))
+            return self._call(self._run_standardised, standardise(part, levels))
 
         return map_windows(run, inputs, self._window_px)
 

@@ -1,5 +1,13 @@
-"""From a probability map to scored defect regions."""
+"""From a probability map to scored defect regions.
 
+A score tells how strong a defect is that is large enough to be one: the highest probability that
+a connected set of so many pixels reaches everywhere. It is the maximum of the map's area opening
+(Vincent 1993, https://doi.org/10.1007/978-94-011-1793-7_9): a hot pixel does not raise it, and a
+thin crack counts as much as a round hole of the same area.
+"""
+
+import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +18,8 @@ from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.masks import ellipse_pixels
 
 Indices = npt.NDArray[np.int64]
+
+_GROWTH_LEVELS = 16
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,8 @@ class Region:
     angle : float
         Of the longer axis, in radians, clockwise on the screen, in (−π/2, π/2].
     score : float
-        Highest windowed mean of the probability within the region, in [0, 1].
+        Of `area_score` within the region, in [0, 1]. A region smaller than that area scores the
+        probability, in steps, down to which it must grow to be as large.
     """
 
     area_px: int
@@ -40,32 +51,51 @@ class Region:
     score: float
 
 
-def windowed_score(probability: npt.NDArray[np.float32], window_px: int) -> npt.NDArray[np.float32]:
-    """Return the mean of the probability over the square around each pixel.
-
-    A single hot pixel barely raises it; a region as large as the square raises it fully.
+def area_score(probability: npt.NDArray[np.float32], area_px: int) -> float:
+    """Return the highest probability that a connected set of pixels reaches everywhere.
 
     Parameters
     ----------
     probability : ndarray of shape (H, W), float32
         In [0, 1].
-    window_px : int
-        Side of the square, in pixels. Beyond the border the map is reflected.
+    area_px : int
+        Size of the set, in pixels that touch by side or corner; of a smaller map, the whole.
 
     Returns
     -------
-    ndarray of shape (H, W), float32
-        In [0, 1].
+    float
+        In [0, 1]; NaN if the map holds one.
     """
-    size = (min(window_px, probability.shape[1]), min(window_px, probability.shape[0]))
-    means = cv2.blur(probability, size, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(np.clip(means, 0, 1), np.float32)
+    if np.isnan(probability).any():
+        return math.nan
+    area_px = min(area_px, probability.size)
+    # Nothing below the best square counts: a square as large is such a set.
+    side = math.ceil(math.sqrt(area_px))
+    square = np.ones((side, side), np.uint8)
+    squares = cv2.erode(probability, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    rows, columns = np.nonzero(probability >= squares.max())
+    part = probability[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    levels = np.unique(part[part >= squares.max()])
+
+    def is_too_high(level: np.float32) -> bool:
+        _, stats = _connected_sets(part >= level)
+        return bool(stats[1:, cv2.CC_STAT_AREA].max() < area_px)
+
+    return float(levels[bisect_left(levels, True, key=is_too_high) - 1])
+
+
+def _connected_sets(
+    chosen: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return the set each pixel is in, 0 for none, and OpenCV's five numbers of each."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(chosen.astype(np.uint8), connectivity=8)
+    return np.asarray(labels, np.int32), np.asarray(stats, np.int32)
 
 
 def find_regions(
     probability: npt.NDArray[np.float32],
-    scores: npt.NDArray[np.float32],
     *,
+    area_px: int,
     pixel_threshold: float,
     least_score: float,
     as_ellipses: bool = False,
@@ -76,8 +106,8 @@ def find_regions(
     ----------
     probability : ndarray of shape (H, W), float32
         In [0, 1].
-    scores : ndarray of shape (H, W), float32
-        Of `windowed_score`.
+    area_px : int
+        See `area_score`.
     pixel_threshold : float
         A pixel belongs to a region from this probability on; neighbours touch by side or corner.
     least_score : float
@@ -93,15 +123,20 @@ def find_regions(
     mask : ndarray of shape (H, W), uint8
         1 on the regions that are kept.
     """
-    candidates = (probability >= pixel_threshold).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(candidates, connectivity=8)
-    mask = np.zeros_like(candidates)
+    area_px = min(area_px, probability.size)
+    labels, stats = _connected_sets(probability >= pixel_threshold)
+    scores = np.zeros(len(stats))
+    if (stats[1:, cv2.CC_STAT_AREA] < area_px).any():
+        scores = _grown_scores(probability, labels, area_px, least_score, pixel_threshold)
+    mask = np.zeros(probability.shape, np.uint8)
     regions = []
-    for label in range(1, count):
-        left, top, width, height, _ = stats[label]
+    for label in range(1, len(stats)):
+        left, top, width, height, area = stats[label]
         window = np.s_[top : top + height, left : left + width]
         own = labels[window] == label
-        score = float(scores[window][own].max())
+        score = float(scores[label])
+        if area >= area_px:
+            score = area_score(np.where(own, probability[window], np.float32(0)), area_px)
         if score < least_score:
             continue
         rows, columns = np.nonzero(own)
@@ -111,6 +146,23 @@ def find_regions(
         mask[rows, columns] = 1
         regions.append(_describe(rows, columns, score))
     return sorted(regions, key=lambda region: -region.score), mask
+
+
+def _grown_scores(
+    probability: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    area_px: int,
+    lowest: float,
+    highest: float,
+) -> npt.NDArray[np.float64]:
+    """Return the highest level at which each label is part of a set of that area; -inf if none."""
+    scores = np.full(labels.max() + 1, -np.inf)
+    for level in np.linspace(lowest, highest, _GROWTH_LEVELS):
+        sets, stats = _connected_sets(probability >= level)
+        large = stats[:, cv2.CC_STAT_AREA] >= area_px
+        large[0] = False
+        scores[labels[large[sets]]] = level
+    return scores
 
 
 def _lies_within(rows: Indices, columns: Indices, shape_hw: tuple[int, ...]) -> bool:

@@ -17,7 +17,7 @@ from defectseg.image_io import read_image, write_gray, write_mask
 from defectseg.inference.predictor import Predictor
 from tests.engines import Brightness, Empty
 
-THRESHOLDS = Thresholds(pixel=0.5, review=0.4, fail=0.6, score_window_px=1)
+THRESHOLDS = Thresholds(pixel=0.5, review=0.4, fail=0.6, score_area_px={"P": 1})
 CALIBRATION = Calibration(
     thresholds=THRESHOLDS,
     gate=Gate(percentile=1, products={"P": ProductGate(limit=0.1, sharpness=(0.1,))}),

@@ -21,4 +21,6 @@ def test_the_card_says_what_the_bundle_holds(bundle_folder: Path) -> None:
             (row,) = [line for line in card.splitlines() if f"| {name}: empty answer |" in line]
             assert " 0.000 | 0.000 | 0.000 |" in row
     for product, gate in calibration.gate.products.items():
-        assert f"| {product} | {gate.limit:.2f} | {len(gate.sharpness)} |" in card
+        area = calibration.thresholds.score_area_px[product]
+        row = f"| {product} | {area} | {gate.limit:.2f} | {len(gate.sharpness)} |"
+        assert row in card

@@ -16,7 +16,7 @@ from defectseg.inference.verdict import Outcome
 from tests.engines import Brightness
 
 CALIBRATION = Calibration(
-    thresholds=Thresholds(pixel=0.5, review=0.4, fail=0.6, score_window_px=3),
+    thresholds=Thresholds(pixel=0.5, review=0.4, fail=0.6, score_area_px={"P": 3}),
     gate=Gate(percentile=1, products={"P": ProductGate(limit=1, sharpness=(1, 9))}),
     inference=InferenceSettings(),
     model_sha256="",

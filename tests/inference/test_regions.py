@@ -1,17 +1,18 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import ndimage
+from skimage.morphology import area_opening
 
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.masks import rasterise_ellipses
-from defectseg.inference.regions import Region, find_regions, windowed_score
+from defectseg.inference.regions import Region, area_score, find_regions
 
 
 def regions_of(
-    probability: npt.NDArray[np.float32], *, least_score: float = 0.0, window_px: int = 1
+    probability: npt.NDArray[np.float32], *, least_score: float = 0.0, area_px: int = 1
 ) -> tuple[list[Region], npt.NDArray[np.uint8]]:
-    scores = windowed_score(probability, window_px)
-    return find_regions(probability, scores, pixel_threshold=0.5, least_score=least_score)
+    return find_regions(probability, area_px=area_px, pixel_threshold=0.5, least_score=least_score)
 
 
 def empty(shape: tuple[int, int] = (20, 30)) -> npt.NDArray[np.float32]:
@@ -60,9 +61,8 @@ def test_drawn_ellipse_is_recovered(angle: float) -> None:
 def test_an_answer_in_ellipses_has_the_area_and_place_of_the_region() -> None:
     probability = empty((120, 140))
     probability[40:70, 50:100] = 0.9
-    scores = windowed_score(probability, 1)
     (region,), mask = find_regions(
-        probability, scores, pixel_threshold=0.5, least_score=0, as_ellipses=True
+        probability, area_px=1, pixel_threshold=0.5, least_score=0, as_ellipses=True
     )
     # A rectangle of w × h has the moments of an ellipse with half-axes w/√3 and h/√3.
     drawn = Ellipse(50 / 3**0.5, 30 / 3**0.5, 0, 75.5, 55.5)
@@ -76,9 +76,8 @@ def test_what_the_border_cuts_or_is_too_small_keeps_its_form_among_ellipses() ->
     probability = empty()
     probability[0:4, 3:9] = 0.9
     probability[10, 10] = 0.9
-    scores = windowed_score(probability, 1)
     regions, mask = find_regions(
-        probability, scores, pixel_threshold=0.5, least_score=0, as_ellipses=True
+        probability, area_px=1, pixel_threshold=0.5, least_score=0, as_ellipses=True
     )
     np.testing.assert_array_equal(mask, probability > 0)
     assert sorted(region.area_px for region in regions) == [1, 24]
@@ -109,13 +108,29 @@ def test_threshold_itself_belongs_to_a_region() -> None:
     np.testing.assert_array_equal(mask, [[1, 0, 0, 0, 1]])
 
 
-def test_small_hot_region_is_weak_under_a_window() -> None:
+def test_a_small_region_scores_the_level_at_which_it_is_large_enough() -> None:
     probability = empty()
-    probability[10, 5] = 1  # alone: 1/9 of a 3 × 3 window
-    probability[9:12, 20:23] = 0.8  # fills one
-    (region,), mask = regions_of(probability, least_score=0.5, window_px=3)
-    assert region.score == pytest.approx(0.8)
-    assert mask.sum() == 9
+    probability[10, 4:8] = [0.31, 0.9, 0.9, 0.31]  # of two pixels; of four from 0.31 down
+    probability[9:12, 20:23] = 0.8  # of nine
+    regions, mask = regions_of(probability, least_score=0.2, area_px=4)
+    strong, weak = regions
+    assert strong.score == pytest.approx(0.8)
+    # From 0.2 to 0.5 in 15 steps of 0.02: the next below 0.31.
+    assert weak.score == pytest.approx(0.3)
+    assert mask.sum() == 2 + 9
+
+
+def test_a_small_region_that_never_grows_large_is_dropped() -> None:
+    probability = empty()
+    probability[10, 5:7] = 1
+    regions, mask = regions_of(probability, least_score=0.1, area_px=3)
+    assert (regions, mask.any()) == ([], False)
+
+
+@pytest.mark.parametrize("area_px", [1, 4, 25])
+def test_the_strongest_region_has_the_score_of_the_image(area_px: int) -> None:
+    regions, _ = regions_of(smooth_noise(), area_px=area_px)
+    assert regions[0].score == area_score(smooth_noise(), area_px) > 0.5
 
 
 def test_nothing_gives_no_regions() -> None:
@@ -124,24 +139,46 @@ def test_nothing_gives_no_regions() -> None:
     assert (mask.shape, mask.dtype, mask.any()) == ((20, 30), np.uint8, False)
 
 
-def test_windowed_score_of_a_hot_pixel_by_hand() -> None:
-    probability = empty((9, 9))
-    probability[4, 4] = 1
-    expected = empty((9, 9))
-    expected[3:6, 3:6] = 1 / 9  # the pixels whose 3 × 3 square holds it
-    np.testing.assert_allclose(windowed_score(probability, 3), expected, atol=1e-6)
+def smooth_noise() -> npt.NDArray[np.float32]:
+    noise = ndimage.gaussian_filter(np.random.default_rng(3).random((60, 80)), 3)
+    return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
 
 
-def test_windowed_score_reflects_at_the_border() -> None:
-    probability = empty((9, 9))
-    probability[0, 0] = 1
-    # The square around the corner holds it and its three mirror images.
-    assert windowed_score(probability, 3)[0, 0] == pytest.approx(4 / 9)
+@pytest.mark.parametrize("area_px", [1, 2, 5, 30, 400])
+def test_area_score_is_the_maximum_of_the_area_opening(area_px: int) -> None:
+    noise = smooth_noise()
+    for probability in (noise, noise**8, noise.T.copy(), np.round(noise, 1)):
+        opened = area_opening(probability, area_px, connectivity=2)
+        assert area_score(probability, area_px) == opened.max()
+
+
+def test_a_hot_pixel_does_not_raise_the_area_score() -> None:
+    probability = empty()
+    probability[3, 3] = 1
+    assert area_score(probability, 2) == 0
+    assert area_score(probability, 1) == 1
+
+
+def test_a_thin_crack_scores_as_a_hole_of_its_area() -> None:
+    crack, hole = empty(), empty()
+    np.fill_diagonal(crack[:16, :16], 0.7)
+    hole[5:9, 5:9] = 0.7
+    for area_px, expected in ((16, 0.7), (17, 0.0)):
+        assert area_score(crack, area_px) == area_score(hole, area_px) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 2), (64, 64)])
-def test_windowed_score_of_a_full_map_is_full(shape: tuple[int, int]) -> None:
-    scores = windowed_score(np.ones(shape, np.float32), 9)
-    assert scores.shape == shape
-    assert scores.max() <= 1
-    np.testing.assert_allclose(scores, 1, atol=1e-6)
+def test_area_score_of_a_full_map_is_full(shape: tuple[int, int]) -> None:
+    assert area_score(np.ones(shape, np.float32), 81) == 1
+
+
+def test_a_larger_area_scores_no_higher() -> None:
+    scores = [area_score(smooth_noise(), area) for area in (1, 3, 10, 100, 10_000)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] == 0  # larger than the map: the whole of it, whose lowest pixel is 0
+
+
+def test_area_score_of_what_is_no_number_is_none() -> None:
+    probability = empty()
+    probability[2, 2] = np.nan
+    assert np.isnan(area_score(probability, 4))

@@ -6,7 +6,7 @@ from defectseg.bundle import Thresholds
 from defectseg.inference.verdict import Outcome, decide
 from defectseg.quality.gate import ImageQuality
 
-THRESHOLDS = Thresholds(pixel=0.5, review=0.25, fail=0.75, score_window_px=5)
+THRESHOLDS = Thresholds(pixel=0.5, review=0.25, fail=0.75, score_area_px={"P": 5})
 
 
 def quality(sharpness: float, limit: float = 2.0) -> ImageQuality:
