@@ -1,10 +1,11 @@
 """What each lever of the training is worth: one is changed at a time, all else stays.
 
     python benchmarks/ablation.py [--minutes 1] [--seeds 3] [--only "loss: MCC" "loss: Dice"]
-    python benchmarks/ablation.py --minutes 5 --only "loss: MCC" ...  (the finalists)
+    python benchmarks/ablation.py --minutes 4 --only "wider, liquify" ...  (the finalists)
 
-Real DAGM images, those kept for the published figure left out. The others are divided into three
-folds; seed k trains without fold k and is measured on it, so that each image is measured once.
+The base is benchmarks/ablation.yaml. Real DAGM images, those kept for the published figure left
+out; the others are divided into three folds. Seed k trains without fold k and is measured on it, so
+that each image is measured once.
 Runs that are in results/ablation.json already, with the same settings, data and arithmetic, are
 not made again. Writes that file and docs/ablation.md.
 """
@@ -35,8 +36,8 @@ from defectseg.segmentation.training import train
 NAME = "ablation"
 FOLDS = 3
 VAL_SHARE = 0.2  # of what is not measured: it chooses the epoch and the thresholds
-BASE = "base: configs/dagm.yaml"
-# Measured on the base's networks, which are not trained anew for them.
+BASE = "base"
+# Measured on the networks of the base and of the combinations, which are not trained anew for them.
 ANSWERS = {
     "test-time flips": {"flips": True},
     "answers in ellipses": {"ellipses": True},
@@ -70,6 +71,14 @@ VARIANTS: dict[str, list[str]] = {
     "quarter resolution (downscale 4)": ["model.downscale=4"],
     "full resolution (downscale 1)": ["model.downscale=1"],
 }
+WIDER_AND_LIQUIFY = ["model.decoder_filters=[128,64,32,32,16]", "augment.liquify=0.5"]
+# Of what helps alone; for longer trainings.
+COMBINATIONS = {
+    "wider, liquify": WIDER_AND_LIQUIFY,
+    "wider, liquify, no flips": [*WIDER_AND_LIQUIFY, *VARIANTS["no flips, no quarter turns"]],
+    "wider, liquify, EMA": [*WIDER_AND_LIQUIFY, *VARIANTS["mean of weights (EMA 0.99)"]],
+}
+LEVERS = VARIANTS | COMBINATIONS
 
 
 def main() -> None:
@@ -78,7 +87,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=REAL_DATA / "dagm_class1")
     parser.add_argument("--minutes", type=float, default=1.0, help="of each training")
     parser.add_argument("--seeds", type=int, default=FOLDS, choices=range(1, FOLDS + 1))
-    parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(LEVERS))
     arguments = parser.parse_args()
     folds = make_folds(arguments.data)
     runs = read_runs(folds)
@@ -131,9 +140,9 @@ def settings_of(name: str, seed: int, data: Path, minutes: float) -> Config:
         f"train.max_minutes={minutes}",
         f"train.seed={seed}",
         "inference={}",
-        *VARIANTS[name],
+        *LEVERS[name],
     ]
-    path = ROOT / "configs" / "dagm.yaml"
+    path = ROOT / "benchmarks" / "ablation.yaml"
     return load_config(path, overrides, data=data, run=ROOT / "runs" / NAME)
 
 
@@ -151,7 +160,7 @@ def read_runs(folds: list[Path]) -> list[dict[str, Any]]:
         return []
     runs = []
     for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
-        if run["trained_as"] in VARIANTS:
+        if run["trained_as"] in LEVERS:
             seed = run["seed"]
             config = settings_of(run["trained_as"], seed, folds[seed], run["minutes"])
             as_today = fingerprint(config), choose_precision(config.train.precision)
@@ -161,17 +170,18 @@ def read_runs(folds: list[Path]) -> list[dict[str, Any]]:
 
 
 def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, Any]]:
-    """Train one variant and measure it on its fold; the base in each way to answer."""
+    """Train one variant and measure it on its fold; base and combinations in each way to answer."""
     keras.backend.clear_session(free_memory=True)
     config = settings_of(name, seed, data, minutes)
     shutil.rmtree(config.run, ignore_errors=True)
     with TrainingProgress() as monitor:
         state = train(config, monitor)
     ways = {name: config}
-    if name == BASE:
+    if name in (BASE, *COMBINATIONS):
         for way, update in ANSWERS.items():
             inference = config.inference.model_copy(update=update)
-            ways[way] = config.model_copy(update={"inference": inference})
+            label = way if name == BASE else f"{name}; {way}"
+            ways[label] = config.model_copy(update={"inference": inference})
     records = []
     for way, own in ways.items():
         figures = complete_bundle(own)["test"].overall.model
@@ -200,7 +210,8 @@ def write_tables(runs: list[dict[str, Any]]) -> None:
         "# What each lever of the training is worth",
         "",
         f"DAGM class 1 on {os.cpu_count()} CPU cores, the same minutes for all. One setting is",
-        "changed at a time; everything else is as in [configs/dagm.yaml](../configs/dagm.yaml).",
+        "changed at a time; everything else is as in",
+        "[benchmarks/ablation.yaml](../benchmarks/ablation.yaml).",
         "Each seed trains on two thirds of the images and is measured on the other third, so that",
         "each image is measured once; the images of the published figure are in none of them.",
         "",
