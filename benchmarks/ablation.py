@@ -76,6 +76,10 @@ WIDER_AND_LIQUIFY = ["model.decoder_filters=[128,64,32,32,16]", "augment.liquify
 COMBINATIONS = {
     "wider, liquify": WIDER_AND_LIQUIFY,
     "wider, liquify, no flips": [*WIDER_AND_LIQUIFY, *VARIANTS["no flips, no quarter turns"]],
+    "wider, liquify, by image": [
+        *WIDER_AND_LIQUIFY,
+        *VARIANTS["loss: BCE + Dice image by image"],
+    ],
     "wider, liquify, EMA": [*WIDER_AND_LIQUIFY, *VARIANTS["mean of weights (EMA 0.99)"]],
 }
 LEVERS = VARIANTS | COMBINATIONS
@@ -149,7 +153,7 @@ def settings_of(name: str, seed: int, data: Path, minutes: float) -> Config:
 def fingerprint(config: Config) -> str:
     """Return a hash of a run's settings and data."""
     text = config.model_dump_json(exclude={"data", "run", "calibration"}, exclude_defaults=True)
-    data = manifest.data_sha256(config.data, manifest.read_manifest(config.data))
+    data = manifest.data_sha256(manifest.read_manifest(config.data))
     return hashlib.sha256((text + data).encode()).hexdigest()
 
 

@@ -140,10 +140,15 @@ def divide(samples: Iterable[Sample], leave_out: Sequence[str] = ()) -> dict[str
     return split
 
 
-def data_sha256(folder: Path, samples: Iterable[Sample]) -> str:
-    """Return a hash of all that a prepared folder says: its manifest, and its masks' bytes."""
-    digest = hashlib.sha256((folder / FILE_NAME).read_bytes())
+def data_sha256(samples: Iterable[Sample]) -> str:
+    """Return a hash of all that samples say, image and mask bytes included.
+
+    It does not depend on where they lie: data that was moved is the same data.
+    """
+    digest = hashlib.sha256()
     for sample in samples:
+        says = (sample.sha256, sample.product, sample.kind, sample.defective, sample.split)
+        digest.update(repr(says).encode())
         if sample.mask:
             digest.update(sample.mask.read_bytes())
     return digest.hexdigest()

@@ -76,7 +76,7 @@ def complete_bundle(
         ),
         inference=config.inference,
         model_sha256=file_sha256(config.run / MODEL),
-        data_sha256=manifest.data_sha256(config.data, samples),
+        data_sha256=manifest.data_sha256(samples),
         seen_sha256=tuple(sorted(s.sha256 for s in (*split["train"], *split["val"]))),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

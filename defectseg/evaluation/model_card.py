@@ -28,7 +28,7 @@ def write_model_card(
         "",
         "## Data",
         "",
-        f"Data SHA-256 (manifest and masks) `{calibration.data_sha256}`, network SHA-256 "
+        f"Data SHA-256 (images, masks, splits) `{calibration.data_sha256}`, network SHA-256 "
         f"`{calibration.model_sha256}`.",
         "",
         "| product | " + " | ".join(f"{s}: good / defective" for s in SPLITS) + " |",

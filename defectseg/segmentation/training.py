@@ -71,7 +71,7 @@ def train(
     _check_samples(config, train_samples, val_samples)
     # In the order of their hashes, so that each validation batch holds both kinds, as in training.
     val_samples.sort(key=lambda sample: sample.sha256)
-    data_sha256 = manifest.data_sha256(config.data, samples)
+    data_sha256 = manifest.data_sha256(samples)
     state = starting_state(config, resume, data_sha256)
 
     strategy = strategy or _default_strategy()

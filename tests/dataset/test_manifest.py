@@ -233,7 +233,15 @@ def test_the_data_hash_changes_with_a_mask(prepared: Path) -> None:
     folder = prepared.with_name("changed")  # beside it, so that the paths to the images hold
     shutil.copytree(prepared, folder)
     samples = read_manifest(folder)
-    before = data_sha256(folder, samples)
+    before = data_sha256(samples)
     mask = next(sample.mask for sample in samples if sample.mask)
     write_mask(mask, 1 - read_mask(mask))
-    assert data_sha256(folder, samples) != before
+    assert data_sha256(samples) != before
+
+
+def test_the_data_hash_is_that_of_the_data_wherever_it_lies(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared.parent, tmp_path / "deep" / "moved")
+    moved = read_manifest(tmp_path / "deep" / "moved" / prepared.name)
+    assert data_sha256(moved) == data_sha256(read_manifest(prepared))
+    other = [dataclasses.replace(moved[0], split="of another"), *moved[1:]]
+    assert data_sha256(other) != data_sha256(moved)
