@@ -23,6 +23,7 @@ from defectseg.dataset.manifest import read_manifest
 from defectseg.dataset.pipeline import PairCache, training_batches
 from defectseg.dataset.prepare import prepare
 from defectseg.dataset.synthetic import write_dataset
+from defectseg.segmentation.precision import choose_precision, use_precision
 from defectseg.segmentation.training import compile_model
 from defectseg.segmentation.unet import build_trainable
 
@@ -40,6 +41,8 @@ def main() -> None:
     config = load_config(ROOT / "configs" / "dagm.yaml", data=data)
     samples = [sample for sample in read_manifest(data) if sample.split == "train"]
     cache = PairCache(samples, config.model.channels, config.train.cache_mb)
+    precision = choose_precision(config.train.precision)
+    use_precision(precision)
     model = build_trainable(config.model)
     compile_model(model, config.train)
     # Every combination in turn, several rounds: a slow minute of the machine meets all alike.
@@ -63,8 +66,9 @@ def main() -> None:
         }
         for (side, batch), costs in rounds.items()
     ]
-    write_result("cost", {"config": config.model_dump(mode="json"), "rows": rows})
-    write_table(rows)
+    result = {"config": config.model_dump(mode="json"), "precision": precision, "rows": rows}
+    write_result("cost", result)
+    write_table(rows, precision)
 
 
 @dataclass(frozen=True)
@@ -123,14 +127,15 @@ def measure(model: Any, cache: PairCache, config: Config, side: int, batch: int,
     return Cost(median(steps), sum(waits) / sum(steps), median(steps) / median(bare) - 1)
 
 
-def write_table(rows: list[dict[str, Any]]) -> None:
+def write_table(rows: list[dict[str, Any]], precision: str) -> None:
     """Write docs/cost.md."""
     base = next(r for r in rows if r["side_px"] == 256 and r["batch"] == 8)["step_s"]
     lines = [
         "# What a training step costs",
         "",
-        f"The network of [configs/dagm.yaml](../configs/dagm.yaml) on {os.cpu_count()} CPU cores:",
-        "medians of several rounds, all combinations in turn. Machines differ: read the ratios.",
+        f"The network of [configs/dagm.yaml](../configs/dagm.yaml) on {os.cpu_count()} CPU cores, "
+        f"in {precision}: medians",
+        "of several rounds, all combinations in turn. Machines differ: read the ratios.",
         "Written by `benchmarks/cost.py`.",
         "",
         "| patch | batch | seconds a step | relative | megapixels a second | waits for data | "

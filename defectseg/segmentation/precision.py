@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 _CPU_INFO = Path("/proc/cpuinfo")  # of Linux; elsewhere nothing is known
@@ -32,6 +33,12 @@ def choose_precision(wanted: str) -> str:
     else:
         fast = _CPU_INFO.is_file() and cpu_has_bfloat16(_CPU_INFO.read_text(errors="replace"))
     return "bfloat16" if fast else "float32"
+
+
+def use_precision(precision: str) -> None:
+    """Let networks that are built from here on compute so; their weights stay in 32 bits."""
+    policy = precision if precision == "float32" else f"mixed_{precision}"
+    keras.mixed_precision.set_global_policy(policy)
 
 
 def cpu_has_bfloat16(cpu_info: str) -> bool:

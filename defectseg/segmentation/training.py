@@ -34,7 +34,7 @@ from defectseg.segmentation.losses import MaskLoss
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
 from defectseg.segmentation.pace import Monitor, Pace, Row, TrainedWeights, is_finished
 from defectseg.segmentation.plots import plot_curves
-from defectseg.segmentation.precision import choose_precision
+from defectseg.segmentation.precision import choose_precision, use_precision
 from defectseg.segmentation.start import starting_state
 from defectseg.segmentation.unet import build_trainable, build_unet
 
@@ -111,10 +111,7 @@ def _settle(config: Config) -> Config:
 def _open_model(config: Config, state: TrainingState, strategy: Any) -> keras.Model:
     """Return the network of the last finished epoch, or a new one; seeds are set."""
     keras.utils.set_random_seed(config.train.seed)
-    precision = config.train.precision
-    keras.mixed_precision.set_global_policy(
-        precision if precision == "float32" else f"mixed_{precision}"
-    )
+    use_precision(config.train.precision)
     with strategy.scope():
         if state.epoch:
             return checkpoint.load_last(config.run, state)
@@ -273,7 +270,7 @@ def _save_network(model: keras.Model, settings: ModelSettings, path: Path) -> No
 
     Float16 is for the training on a GPU; a CPU computes slowly with it, and less well.
     """
-    keras.mixed_precision.set_global_policy("float32")
+    use_precision("float32")
     bare = build_unet(settings.model_copy(update={"encoder_weights": None}))
     bare.set_weights(model.get_weights())
     temporary = path.with_name(f"part-{path.name}")
