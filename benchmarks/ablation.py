@@ -7,7 +7,7 @@ The base is benchmarks/ablation.yaml. Real DAGM images, those kept for the publi
 out; the others are divided into three folds. Seed k trains without fold k and is measured on it, so
 that each image is measured once.
 Runs that are in results/ablation.json already, with the same settings, data and arithmetic, are
-not made again. Writes that file and docs/ablation.md.
+not made again; each tells the commit that it was made with. Writes that file and docs/ablation.md.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from publish import PREPARED, REAL_DATA, RESULTS, ROOT, write_result
+from publish import PREPARED, REAL_DATA, RESULTS, ROOT, read_commit, write_result
 
 from defectseg.config import Config, load_config
 from defectseg.console import TrainingProgress, out
@@ -66,7 +66,7 @@ VARIANTS: dict[str, list[str]] = {
     "batch-norm momentum 0.99": ["model.batch_norm_momentum=0.99"],
     "decoder twice as wide": ["model.decoder_filters=[128,64,32,32,16]"],
     "float32 throughout": ["train.precision=float32"],
-    "whole images": ["train.crop_px=null", "train.batch_size=2"],
+    "whole images, two a batch": ["train.crop_px=null", "train.batch_size=2"],
     "backbone mobilenetv2": ["model.backbone=mobilenetv2"],
     "quarter resolution (downscale 4)": ["model.downscale=4"],
     "full resolution (downscale 1)": ["model.downscale=1"],
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(LEVERS))
     arguments = parser.parse_args()
     folds = make_folds(arguments.data)
-    runs = read_runs(folds)
+    runs, others = read_runs(folds)
     # Seed by seed, so that what is there after a while is a fair comparison of all.
     wanted = [
         (name, seed, arguments.minutes)
@@ -106,7 +106,7 @@ def main() -> None:
     started = time.monotonic()
     for number, (name, seed, minutes) in enumerate(todo):
         runs += measure(name, seed, folds[seed], minutes)
-        write_result(NAME, {"runs": runs})
+        write_result(NAME, {"runs": [*runs, *others]})
         write_tables(runs)
         left = (time.monotonic() - started) / (number + 1) * (len(todo) - number - 1)
         out.print(f"{number + 1} of {len(todo)} runs, {left / 60:.0f} min left: {name}")
@@ -157,26 +157,28 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256((text + data).encode()).hexdigest()
 
 
-def read_runs(folds: list[Path]) -> list[dict[str, Any]]:
-    """Return the runs that were made already with the settings and the data of today."""
+def read_runs(folds: list[Path]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the runs that were made already as they would be today, and all others."""
     path = RESULTS / f"{NAME}.json"
     if not path.exists():
-        return []
-    runs = []
+        return [], []
+    runs, others = [], []
     for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
+        as_today = None
         if run["trained_as"] in LEVERS:
             seed = run["seed"]
             config = settings_of(run["trained_as"], seed, folds[seed], run["minutes"])
             as_today = fingerprint(config), choose_precision(config.train.precision)
-            if (run["fingerprint"], run["precision"]) == as_today:
-                runs.append(run)
-    return runs
+        same = (run["fingerprint"], run["precision"]) == as_today
+        (runs if same else others).append(run)
+    return runs, others
 
 
 def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, Any]]:
     """Train one variant and measure it on its fold; base and combinations in each way to answer."""
     keras.backend.clear_session(free_memory=True)
     config = settings_of(name, seed, data, minutes)
+    commit = read_commit()
     shutil.rmtree(config.run, ignore_errors=True)
     with TrainingProgress() as monitor:
         state = train(config, monitor)
@@ -195,6 +197,7 @@ def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, 
                 "trained_as": name,
                 "fingerprint": fingerprint(config),
                 "precision": choose_precision(config.train.precision),
+                "commit": commit,
                 "seed": seed,
                 "minutes": minutes,
                 "epochs": state.epoch,
@@ -213,15 +216,17 @@ def write_tables(runs: list[dict[str, Any]]) -> None:
     lines = [
         "# What each lever of the training is worth",
         "",
-        f"DAGM class 1 on {os.cpu_count()} CPU cores, the same minutes for all. One setting is",
+        f"DAGM class 1 on {os.cpu_count()} CPU cores, the same minutes for all. One lever is",
         "changed at a time; everything else is as in",
         "[benchmarks/ablation.yaml](../benchmarks/ablation.yaml).",
         "Each seed trains on two thirds of the images and is measured on the other third, so that",
         "each image is measured once; the images of the published figure are in none of them.",
         "",
         "Mean IoU over defective images; its gain over the base, as mean ± standard deviation over",
-        "the seeds. Short trainings rank what learns fast: a small gain or loss may turn in a long",
-        "one. Written by `benchmarks/ablation.py`.",
+        "the seeds, and of each seed: where the signs differ, the lever is not told from chance.",
+        "Short trainings rank what learns fast, and what needs more steps to start (running means",
+        "of weights or of batch statistics, high resolution) ranks low in them. Written by",
+        "`benchmarks/ablation.py`.",
     ]
     for minutes in sorted({run["minutes"] for run in runs}):
         own = [run for run in runs if run["minutes"] == minutes]
@@ -229,7 +234,9 @@ def write_tables(runs: list[dict[str, Any]]) -> None:
             "",
             f"## Trainings of {60 * minutes:.0f} s",
             "",
-            "| changed | IoU | gain | AUROC | good alarmed | seeds |",
+            f"Commit {', '.join(sorted({run['commit'] for run in own}))}.",
+            "",
+            "| changed | IoU | gain | of each seed | AUROC | good alarmed |",
             "|---|---|---|---|---|---|",
             *table_rows(own),
         ]
@@ -251,9 +258,10 @@ def table_rows(runs: list[dict[str, Any]]) -> list[str]:
         alarmed = sum(own[seed]["good_alarmed"] for seed in seeds)
         good = sum(own[seed]["good_images"] for seed in seeds)
         spread = f" ± {gain.std(ddof=1):.3f}" if len(seeds) > 1 and name != BASE else ""
+        each = ", ".join(f"{value:+.2f}" for value in gain)
         line = (
-            f"| {name} | {iou.mean():.3f} | {gain.mean():+.3f}{spread} | {auroc:.3f} | "
-            f"{alarmed} of {good} | {len(seeds)} |"
+            f"| {name} | {iou.mean():.3f} | {gain.mean():+.3f}{spread} | {each} | {auroc:.3f} | "
+            f"{alarmed} of {good} |"
         )
         rows.append((gain.mean(), line))
     return [line for _, line in sorted(rows, key=lambda row: -row[0])]

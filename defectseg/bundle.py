@@ -37,7 +37,7 @@ class Thresholds(_Record):
         ge=0, lt=1.001, description="score from which an image is a FAIL; above 1, none is"
     )
     score_area_px: dict[str, PositiveInt] = Field(
-        min_length=1, description="by product: connected pixels that must all reach a score"
+        min_length=1, description="by product: connected pixels from which a defect counts fully"
     )
 
     @model_validator(mode="after")

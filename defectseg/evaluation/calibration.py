@@ -33,13 +33,12 @@ from defectseg.evaluation.thresholds import choose_thresholds
 from defectseg.image_io import read_image, read_mask, to_gray, write_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
-from defectseg.inference.regions import area_score
+from defectseg.inference.regions import area_scores
 from defectseg.quality.focus import mean_gradient
 from defectseg.quality.gate import calibrate_gate
 
 _PIXEL_THRESHOLD = 0.5
 _SMALL_DEFECT_PERCENTILE = 5
-_ANSWERED_SHARE = 0.75
 
 
 def complete_bundle(
@@ -119,7 +118,8 @@ def _calibrate_thresholds(
     scores: dict[bool, list[float]] = {True: [], False: []}
     for sample in val:
         probability = engine.probability(read_image(sample.image))
-        scores[sample.defective].append(area_score(probability, areas[sample.product]))
+        own = area_scores(probability, areas[sample.product])
+        scores[sample.defective].append(float(own.max()))
         tick()
     review, fail = choose_thresholds(
         scores[False],
@@ -131,19 +131,18 @@ def _calibrate_thresholds(
 
 
 def score_areas(samples: Sequence[Sample]) -> dict[str, int]:
-    """Return the connected pixels that must all reach a score, by product.
+    """Return the area from which a defect counts fully, by product.
 
-    Three quarters of a small defect's label: labels are drawn around what is seen, so that a
-    right answer is often smaller. Small is the product's 5th percentile, as the smallest may be a
-    slip of the pen; of a product whose defects are not known, that of all products.
+    That of a small one: 5th percentile of the largest label of each image, since the smallest may
+    be a slip of the pen; of a product whose defects are not known, that of all products.
     """
     areas: dict[str, list[int]] = {sample.product: [] for sample in samples}
     for sample in samples:
         if sample.mask:
             _, _, stats, _ = cv2.connectedComponentsWithStats(read_mask(sample.mask))
-            areas[sample.product] += stats[1:, cv2.CC_STAT_AREA].tolist()
+            areas[sample.product].append(stats[1:, cv2.CC_STAT_AREA].max())
     every = [area for own in areas.values() for area in own]
     return {
-        product: math.ceil(_ANSWERED_SHARE * np.percentile(own or every, _SMALL_DEFECT_PERCENTILE))
+        product: math.ceil(np.percentile(own or every, _SMALL_DEFECT_PERCENTILE))
         for product, own in areas.items()
     }

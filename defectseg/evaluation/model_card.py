@@ -51,10 +51,11 @@ def write_model_card(
         "## Limits",
         "",
         f"A pixel belongs to a defect from probability {thresholds.pixel:g} on. The score of an "
-        "image is the highest probability that connected pixels of the score area below all reach: "
-        f"REVIEW from {thresholds.review:.3f}, FAIL from {thresholds.fail:.3f}. Set on the "
-        f"validation images so that at most {100 * targets.max_escape:g} % of the defective ones "
-        f"PASS and at most {100 * targets.max_overkill:g} % of the good ones FAIL.",
+        "image is the highest probability that connected pixels, as many as its product's score "
+        "area below, all reach; fewer pixels count by their share. REVIEW from "
+        f"{thresholds.review:.3f}, FAIL from {thresholds.fail:.3f}: set on the validation images "
+        f"so that at most {100 * targets.max_escape:g} % of the defective ones PASS and at most "
+        f"{100 * targets.max_overkill:g} % of the good ones FAIL.",
         "",
         "Sharpness (mean absolute gradient over both axes, gray levels a pixel) below which an "
         f"image is for RETAKE, percentile {calibration.gate.percentile:g} of the good training "

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from defectseg.bundle import Bundle, Calibration
 from defectseg.errors import DefectsegError
 from defectseg.inference.engines import Engine, load_engine
-from defectseg.inference.regions import Region, area_score, find_regions
+from defectseg.inference.regions import Region, area_scores, find_regions
 from defectseg.inference.verdict import Verdict, decide
 from defectseg.quality.gate import ImageQuality, measure_quality
 
@@ -20,7 +20,7 @@ class Inspection:
     Attributes
     ----------
     score : float
-        See `regions.area_score`, in [0, 1].
+        The highest of `regions.area_scores`, in [0, 1).
     mask : ndarray of shape (H, W), uint8
         1 on the defects; it is made of an untrusted image too.
     regions : tuple of Region
@@ -69,14 +69,15 @@ class Predictor:
         area_px = thresholds.score_area_px[product]
         quality = measure_quality(image, gates[product])
         probability = self.engine.probability(image)
+        scores = area_scores(probability, area_px)
         regions, mask = find_regions(
             probability,
-            area_px=area_px,
+            scores,
             pixel_threshold=thresholds.pixel,
             least_score=thresholds.review,
             as_ellipses=self.ellipses,
         )
-        score = area_score(probability, area_px)
+        score = float(scores.max())
         verdict = decide(score, quality, thresholds)
         return Inspection(score, mask, tuple(regions), quality, verdict)
 

@@ -1,25 +1,19 @@
-"""From a probability map to scored defect regions.
+"""From a probability map to scored defect regions."""
 
-A score tells how strong a defect is that is large enough to be one: the highest probability that
-a connected set of so many pixels reaches everywhere. It is the maximum of the map's area opening
-(Vincent 1993, https://doi.org/10.1007/978-94-011-1793-7_9): a hot pixel does not raise it, and a
-thin crack counts as much as a round hole of the same area.
-"""
-
-import math
-from bisect import bisect_left
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.masks import ellipse_pixels
 
 Indices = npt.NDArray[np.int64]
 
-_GROWTH_LEVELS = 16
+# Close together where networks are sure, at both ends.
+_LEVELS = expit(np.linspace(-6, 10, 41)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,7 @@ class Region:
     angle : float
         Of the longer axis, in radians, clockwise on the screen, in (−π/2, π/2].
     score : float
-        Of `area_score` within the region, in [0, 1]. A region smaller than that area scores the
-        probability, in steps, down to which it must grow to be as large.
+        The highest of `area_scores` within the region, in [0, 1].
     """
 
     area_px: int
@@ -51,37 +44,39 @@ class Region:
     score: float
 
 
-def area_score(probability: npt.NDArray[np.float32], area_px: int) -> float:
-    """Return the highest probability that a connected set of pixels reaches everywhere.
+def area_scores(probability: npt.NDArray[np.float32], area_px: int) -> npt.NDArray[np.float32]:
+    """Return how strong and how large the defect is that each pixel belongs to.
+
+    It is the highest product of a probability and of the share of `area_px` that is connected to
+    the pixel at this probability or above. A hot pixel scores next to nothing, and a thin crack as
+    much as a round hole of its area: attribute filters of connected sets (area opening, Vincent
+    1993, https://doi.org/10.1007/978-3-662-03039-4_13), but for those a little too small, which
+    score a little less instead of nothing.
 
     Parameters
     ----------
     probability : ndarray of shape (H, W), float32
         In [0, 1].
     area_px : int
-        Size of the set, in pixels that touch by side or corner; of a smaller map, the whole.
+        Size from which a set counts fully; pixels touch by side or corner.
 
     Returns
     -------
-    float
-        In [0, 1]; NaN if the map holds one.
+    ndarray of shape (H, W), float32
+        In [0, 1), in steps; NaN where the probability is.
     """
-    if np.isnan(probability).any():
-        return math.nan
     area_px = min(area_px, probability.size)
-    # Nothing below the best square counts: a square as large is such a set.
-    side = math.ceil(math.sqrt(area_px))
-    square = np.ones((side, side), np.uint8)
-    squares = cv2.erode(probability, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    rows, columns = np.nonzero(probability >= squares.max())
-    part = probability[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    levels = np.unique(part[part >= squares.max()])
-
-    def is_too_high(level: np.float32) -> bool:
-        _, stats = _connected_sets(part >= level)
-        return bool(stats[1:, cv2.CC_STAT_AREA].max() < area_px)
-
-    return float(levels[bisect_left(levels, True, key=is_too_high) - 1])
+    scores = np.zeros_like(probability)
+    for level in _LEVELS:
+        above = probability >= level
+        if not above.any():
+            break
+        labels, stats = _connected_sets(above)
+        by_label = level * np.minimum(stats[:, cv2.CC_STAT_AREA] / np.float32(area_px), 1)
+        by_label[0] = 0
+        np.maximum(scores, by_label.astype(np.float32)[labels], out=scores)
+    scores[np.isnan(probability)] = np.nan
+    return scores
 
 
 def _connected_sets(
@@ -94,8 +89,8 @@ def _connected_sets(
 
 def find_regions(
     probability: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
     *,
-    area_px: int,
     pixel_threshold: float,
     least_score: float,
     as_ellipses: bool = False,
@@ -106,12 +101,13 @@ def find_regions(
     ----------
     probability : ndarray of shape (H, W), float32
         In [0, 1].
-    area_px : int
-        See `area_score`.
+    scores : ndarray of shape (H, W), float32
+        Of `area_scores`.
     pixel_threshold : float
         A pixel belongs to a region from this probability on; neighbours touch by side or corner.
     least_score : float
-        Regions of a lower score are dropped.
+        Regions of a lower score are dropped. If none is left, but a fainter set of pixels scores
+        as much, that set is the region: no image is suspect without a place to look at.
     as_ellipses : bool
         Give each region that lies within the image the form of the ellipse with its area's
         moments: where labels are ellipses, so is the best answer. One that the border cuts stays
@@ -123,20 +119,17 @@ def find_regions(
     mask : ndarray of shape (H, W), uint8
         1 on the regions that are kept.
     """
-    area_px = min(area_px, probability.size)
-    labels, stats = _connected_sets(probability >= pixel_threshold)
-    scores = np.zeros(len(stats))
-    if (stats[1:, cv2.CC_STAT_AREA] < area_px).any():
-        scores = _grown_scores(probability, labels, area_px, least_score, pixel_threshold)
+    candidates = probability >= pixel_threshold
+    strongest = np.nanmax(scores, initial=0)
+    if 0 < strongest >= least_score and not (scores[candidates] >= least_score).any():
+        candidates = scores == strongest
+    labels, stats = _connected_sets(candidates)
     mask = np.zeros(probability.shape, np.uint8)
     regions = []
-    for label in range(1, len(stats)):
-        left, top, width, height, area = stats[label]
+    for label, (left, top, width, height, _) in enumerate(stats[1:], start=1):
         window = np.s_[top : top + height, left : left + width]
         own = labels[window] == label
-        score = float(scores[label])
-        if area >= area_px:
-            score = area_score(np.where(own, probability[window], np.float32(0)), area_px)
+        score = float(scores[window][own].max())
         if score < least_score:
             continue
         rows, columns = np.nonzero(own)
@@ -146,23 +139,6 @@ def find_regions(
         mask[rows, columns] = 1
         regions.append(_describe(rows, columns, score))
     return sorted(regions, key=lambda region: -region.score), mask
-
-
-def _grown_scores(
-    probability: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int32],
-    area_px: int,
-    lowest: float,
-    highest: float,
-) -> npt.NDArray[np.float64]:
-    """Return the highest level at which each label is part of a set of that area; -inf if none."""
-    scores = np.full(labels.max() + 1, -np.inf)
-    for level in np.linspace(lowest, highest, _GROWTH_LEVELS):
-        sets, stats = _connected_sets(probability >= level)
-        large = stats[:, cv2.CC_STAT_AREA] >= area_px
-        large[0] = False
-        scores[labels[large[sets]]] = level
-    return scores
 
 
 def _lies_within(rows: Indices, columns: Indices, shape_hw: tuple[int, ...]) -> bool:

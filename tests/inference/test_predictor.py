@@ -15,9 +15,10 @@ from defectseg.inference.predictor import Predictor
 from defectseg.inference.verdict import Outcome
 from tests.engines import Brightness
 
+GATE = ProductGate(limit=1, sharpness=(1, 9))
 CALIBRATION = Calibration(
-    thresholds=Thresholds(pixel=0.5, review=0.4, fail=0.6, score_area_px={"P": 3}),
-    gate=Gate(percentile=1, products={"P": ProductGate(limit=1, sharpness=(1, 9))}),
+    thresholds=Thresholds(pixel=0.5, review=0.4, fail=0.6, score_area_px={"P": 3, "Coarse": 600}),
+    gate=Gate(percentile=1, products={"P": GATE, "Coarse": GATE}),
     inference=InferenceSettings(),
     model_sha256="",
     data_sha256="",
@@ -42,9 +43,18 @@ def picture(level: int, corner: int = 0) -> npt.NDArray[np.uint8]:
 def test_spot_is_found_and_judged(level: int, outcome: Outcome, found: int) -> None:
     inspection = Predictor(Brightness(), CALIBRATION).inspect(picture(level), "P")
     assert inspection.verdict.outcome is outcome
-    assert inspection.score == pytest.approx(level / 255, abs=1e-6)
+    # Scores have steps, of at most 0.1.
+    assert level / 255 - 0.1 < inspection.score <= level / 255
     assert len(inspection.regions) == found
     assert inspection.mask.sum() == found * 10 * 15
+
+
+def test_each_product_has_its_own_area() -> None:
+    predictor = Predictor(Brightness(), CALIBRATION)
+    fine, coarse = (predictor.inspect(picture(204), product) for product in ("P", "Coarse"))
+    # The spot has 10 × 15 of the 600 pixels from which a defect counts fully.
+    assert coarse.score == pytest.approx(fine.score / 4, rel=1e-6)
+    assert (fine.verdict.outcome, coarse.verdict.outcome) == (Outcome.FAIL, Outcome.PASS)
 
 
 def test_untrusted_image_has_its_mask_but_is_not_inspected() -> None:

@@ -6,13 +6,19 @@ from skimage.morphology import area_opening
 
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.masks import rasterise_ellipses
-from defectseg.inference.regions import Region, area_score, find_regions
+from defectseg.inference.regions import _LEVELS, Region, area_scores, find_regions
 
 
 def regions_of(
     probability: npt.NDArray[np.float32], *, least_score: float = 0.0, area_px: int = 1
 ) -> tuple[list[Region], npt.NDArray[np.uint8]]:
-    return find_regions(probability, area_px=area_px, pixel_threshold=0.5, least_score=least_score)
+    scores = area_scores(probability, area_px)
+    return find_regions(probability, scores, pixel_threshold=0.5, least_score=least_score)
+
+
+def level(probability: float) -> float:
+    """Return the step of the scores at or below a probability."""
+    return float(_LEVELS[np.float32(probability) >= _LEVELS].max())
 
 
 def empty(shape: tuple[int, int] = (20, 30)) -> npt.NDArray[np.float32]:
@@ -30,7 +36,7 @@ def test_rectangle_by_hand() -> None:
     assert region.semi_major == pytest.approx(6 / 3**0.5)
     assert region.semi_minor == pytest.approx(3 / 3**0.5)
     assert region.angle == pytest.approx(0)
-    assert region.score == 0.75
+    assert region.score == level(0.75)
     np.testing.assert_array_equal(mask, probability > 0)
 
 
@@ -62,7 +68,11 @@ def test_an_answer_in_ellipses_has_the_area_and_place_of_the_region() -> None:
     probability = empty((120, 140))
     probability[40:70, 50:100] = 0.9
     (region,), mask = find_regions(
-        probability, area_px=1, pixel_threshold=0.5, least_score=0, as_ellipses=True
+        probability,
+        area_scores(probability, 1),
+        pixel_threshold=0.5,
+        least_score=0,
+        as_ellipses=True,
     )
     # A rectangle of w × h has the moments of an ellipse with half-axes w/√3 and h/√3.
     drawn = Ellipse(50 / 3**0.5, 30 / 3**0.5, 0, 75.5, 55.5)
@@ -77,7 +87,11 @@ def test_what_the_border_cuts_or_is_too_small_keeps_its_form_among_ellipses() ->
     probability[0:4, 3:9] = 0.9
     probability[10, 10] = 0.9
     regions, mask = find_regions(
-        probability, area_px=1, pixel_threshold=0.5, least_score=0, as_ellipses=True
+        probability,
+        area_scores(probability, 1),
+        pixel_threshold=0.5,
+        least_score=0,
+        as_ellipses=True,
     )
     np.testing.assert_array_equal(mask, probability > 0)
     assert sorted(region.area_px for region in regions) == [1, 24]
@@ -97,40 +111,55 @@ def test_strongest_is_first_and_weak_ones_are_dropped() -> None:
     probability[10:13, 2:5] = 0.9
     probability[10:13, 20:23] = 0.7
     regions, mask = regions_of(probability, least_score=0.65)
-    assert [region.score for region in regions] == pytest.approx([0.9, 0.7])
+    assert [region.score for region in regions] == [level(0.9), level(0.7)]
     np.testing.assert_array_equal(mask, probability > 0.65)
 
 
 def test_threshold_itself_belongs_to_a_region() -> None:
     probability = empty((1, 5))
     probability[0] = [0.5, 0, np.nextafter(np.float32(0.5), np.float32(0)), 0, 0.5]
-    _, mask = regions_of(probability, least_score=0.5)
+    _, mask = regions_of(probability, least_score=level(0.5))
     np.testing.assert_array_equal(mask, [[1, 0, 0, 0, 1]])
 
 
-def test_a_small_region_scores_the_level_at_which_it_is_large_enough() -> None:
+def test_a_region_scores_by_its_strongest_level_and_share() -> None:
     probability = empty()
-    probability[10, 4:8] = [0.31, 0.9, 0.9, 0.31]  # of two pixels; of four from 0.31 down
-    probability[9:12, 20:23] = 0.8  # of nine
-    regions, mask = regions_of(probability, least_score=0.2, area_px=4)
-    strong, weak = regions
-    assert strong.score == pytest.approx(0.8)
-    # From 0.2 to 0.5 in 15 steps of 0.02: the next below 0.31.
-    assert weak.score == pytest.approx(0.3)
+    probability[10, 4:8] = [0.31, 0.9, 0.9, 0.31]  # two pixels of 0.9; four of 0.31
+    probability[9:12, 20:23] = 0.8  # nine
+    (strong, weak), mask = regions_of(probability, least_score=0.2, area_px=4)
+    assert strong.score == level(0.8)
+    assert weak.score == pytest.approx(max(level(0.9) * 2 / 4, level(0.31) * 4 / 4))
     assert mask.sum() == 2 + 9
 
 
-def test_a_small_region_that_never_grows_large_is_dropped() -> None:
+def test_a_sure_region_one_pixel_short_of_the_area_is_no_pass() -> None:
     probability = empty()
-    probability[10, 5:7] = 1
-    regions, mask = regions_of(probability, least_score=0.1, area_px=3)
+    probability[5:15, 5:15] = 1
+    (region,), mask = regions_of(probability, least_score=0.5, area_px=101)
+    assert region.score == pytest.approx(level(1) * 100 / 101)
+    assert mask.sum() == 100
+
+
+def test_a_speck_is_dropped() -> None:
+    probability = empty()
+    probability[10, 5:7] = 1  # 2 of 30 pixels: 0.07
+    regions, mask = regions_of(probability, least_score=0.1, area_px=30)
     assert (regions, mask.any()) == ([], False)
+
+
+def test_what_is_fainter_than_a_region_but_scores_is_shown() -> None:
+    probability = empty()
+    probability[5:15, 5:15] = 0.45
+    probability[0, 29] = 0.9  # a speck, which does not score
+    (region,), mask = regions_of(probability, least_score=0.3, area_px=100)
+    assert region.score == level(0.45)
+    np.testing.assert_array_equal(mask, probability == np.float32(0.45))
 
 
 @pytest.mark.parametrize("area_px", [1, 4, 25])
 def test_the_strongest_region_has_the_score_of_the_image(area_px: int) -> None:
     regions, _ = regions_of(smooth_noise(), area_px=area_px)
-    assert regions[0].score == area_score(smooth_noise(), area_px) > 0.5
+    assert regions[0].score == area_scores(smooth_noise(), area_px).max() > 0.5
 
 
 def test_nothing_gives_no_regions() -> None:
@@ -144,41 +173,54 @@ def smooth_noise() -> npt.NDArray[np.float32]:
     return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
 
 
-@pytest.mark.parametrize("area_px", [1, 2, 5, 30, 400])
-def test_area_score_is_the_maximum_of_the_area_opening(area_px: int) -> None:
+def test_area_scores_by_hand() -> None:
+    probability = np.array([[0.9, 0.9, 0, 0.6], [0, 0, 0, 0.6], [0, 0, 0, 0.6]], np.float32)
+    # Two of four pixels at 0.9, three of four at 0.6.
+    two, three = level(0.9) / 2, level(0.6) * 3 / 4
+    expected = [[two, two, 0, three], [0, 0, 0, three], [0, 0, 0, three]]
+    np.testing.assert_allclose(area_scores(probability, 4), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("area_px", [2, 5, 30, 400])
+def test_area_scores_are_no_less_than_the_area_opening(area_px: int) -> None:
+    # In steps: a level of the opening may lie up to one above.
     noise = smooth_noise()
-    for probability in (noise, noise**8, noise.T.copy(), np.round(noise, 1)):
+    for probability in (noise, noise**8, np.round(noise, 1)):
         opened = area_opening(probability, area_px, connectivity=2)
-        assert area_score(probability, area_px) == opened.max()
-
-
-def test_a_hot_pixel_does_not_raise_the_area_score() -> None:
-    probability = empty()
-    probability[3, 3] = 1
-    assert area_score(probability, 2) == 0
-    assert area_score(probability, 1) == 1
+        steps = np.append(0, _LEVELS)[np.searchsorted(_LEVELS, opened, side="right")]
+        scores = area_scores(probability, area_px)
+        assert (scores >= steps).all()
+        assert (scores <= probability).all()
 
 
 def test_a_thin_crack_scores_as_a_hole_of_its_area() -> None:
     crack, hole = empty(), empty()
     np.fill_diagonal(crack[:16, :16], 0.7)
     hole[5:9, 5:9] = 0.7
-    for area_px, expected in ((16, 0.7), (17, 0.0)):
-        assert area_score(crack, area_px) == area_score(hole, area_px) == pytest.approx(expected)
+    for area_px, share in ((16, 1), (32, 0.5)):
+        expected = pytest.approx(level(0.7) * share)
+        assert area_scores(crack, area_px).max() == expected
+        assert area_scores(hole, area_px).max() == expected
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 2), (64, 64)])
-def test_area_score_of_a_full_map_is_full(shape: tuple[int, int]) -> None:
-    assert area_score(np.ones(shape, np.float32), 81) == 1
+def test_a_full_map_scores_fully_however_small(shape: tuple[int, int]) -> None:
+    scores = area_scores(np.ones(shape, np.float32), 10_000)
+    assert scores.shape == shape
+    assert (scores == level(1)).all()
 
 
 def test_a_larger_area_scores_no_higher() -> None:
-    scores = [area_score(smooth_noise(), area) for area in (1, 3, 10, 100, 10_000)]
+    scores = [area_scores(smooth_noise(), area).max() for area in (1, 3, 10, 100, 1000)]
     assert scores == sorted(scores, reverse=True)
-    assert scores[-1] == 0  # larger than the map: the whole of it, whose lowest pixel is 0
 
 
-def test_area_score_of_what_is_no_number_is_none() -> None:
+def test_what_is_no_number_has_no_score_and_costs_no_other() -> None:
     probability = empty()
     probability[2, 2] = np.nan
-    assert np.isnan(area_score(probability, 4))
+    probability[10:15, 10:15] = 0.9
+    scores = area_scores(probability, 4)
+    assert np.isnan(scores.max())
+    assert np.isnan(scores).sum() == 1
+    (region,), _ = regions_of(probability, least_score=0.5, area_px=4)
+    assert region.score == level(0.9)
