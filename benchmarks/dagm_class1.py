@@ -10,6 +10,7 @@ import argparse
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,12 +53,16 @@ def main() -> None:
         f"On {overall[0]['defective_images']} defective and {overall[0]['good_images']} good "
         f"images kept out of training, after at most {minutes:.0f} minutes on {os.cpu_count()} "
         f"CPU cores, {len(trials)} seeds: mean IoU {means} over the defective images (worst image "
-        f"{worst:.2f}); {sum(h['count'] for h in hit)} of {sum(h['total'] for h in hit)} defects "
-        f"hit; {sum(g['count'] for g in good)} of {sum(g['total'] for g in good)} good images "
-        "alarmed. An answer that is always empty has IoU 0 and hits nothing. The labels are drawn "
-        "more and less loosely around what is seen: right in place and form and wrong in size "
-        f"alone, the answers would have {min(limits):.2f} to {max(limits):.2f}.\n",
+        f"{worst:.2f}); {counts(hit)} of {hit[0]['total']} defects hit; {counts(good)} of "
+        f"{good[0]['total']} good images alarmed. An answer that is always empty has IoU 0 and "
+        "hits nothing. Labels and answers differ in size: right in place and form, answers of "
+        f"these sizes would have IoU {min(limits):.2f} to {max(limits):.2f}.\n",
     )
+
+
+def counts(rates: list[dict[str, Any]]) -> str:
+    """Return the counts of all seeds."""
+    return ", ".join(str(rate["count"]) for rate in rates)
 
 
 def size_limit(rows: pd.DataFrame) -> float:

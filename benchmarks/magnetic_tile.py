@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from publish import PREPARED, REAL_DATA, write_into_readme, write_result
-from trial import Trial, run_trial
+from trial import Trial, describe_outcomes, run_trial
 
 from defectseg.dataset.prepare import prepare
 from defectseg.evaluation.figures import Figures, compute_figures
@@ -68,9 +68,9 @@ def describe(trial: Trial, every_kind: Trial) -> str:
         *rows,
         "",
         f"Trained {trial.minutes:.0f} minutes on {os.cpu_count()} CPU cores; measured on images "
-        f"kept out, with {local.good_images} free ones, of which {local.overkill.count} were "
-        f"rejected. Blowhole, break and crack together: AUROC **{local.auroc:.3f}**, "
-        f"IoU **{local.iou_mean:.2f}**. Trained as long on all five kinds, two of which have no "
+        f"kept out. Blowhole, break and crack together: AUROC **{local.auroc:.3f}** against the "
+        f"free ones, IoU **{local.iou_mean:.2f}**; {describe_outcomes(asdict(local))}. "
+        "Trained as long on all five kinds, two of which have no "
         f"border that could be drawn, one model has AUROC {other.auroc:.3f} and IoU "
         f"{other.iou_mean:.2f} for these three: leave such kinds to a model of their own "
         "(`train.leave_out`).",

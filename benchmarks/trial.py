@@ -20,6 +20,16 @@ from defectseg.evaluation.figures import summarise
 from defectseg.inference.predictor import open_predictor
 
 
+def describe_outcomes(figures: dict[str, Any]) -> str:
+    """Return how many good and defective images had each outcome, in words."""
+    return "; ".join(
+        f"of {figures[f'{name}_images']} {name} images "
+        + ", ".join(f"{count} {outcome}" for outcome, count in sorted(own.items()))
+        for name in ("defective", "good")
+        if (own := figures[f"{name}_outcomes"])
+    )
+
+
 @dataclass(frozen=True)
 class Trial:
     """What came of one training.

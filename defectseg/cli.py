@@ -145,9 +145,12 @@ def train(
 ) -> None:
     """Train a U-Net and leave a bundle.
 
+    Exit status: 0, or 1 if some images could not be read when its figures were measured.
+
     Example: `defectseg train --config configs/demo.yaml --run runs/again` (after the demo)
     """
-    commands.train(load_config(config, set_ or (), data=data, run=run), resume=resume)
+    settings = load_config(config, set_ or (), data=data, run=run)
+    raise typer.Exit(commands.train(settings, resume=resume))
 
 
 @app.command()

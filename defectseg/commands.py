@@ -77,8 +77,8 @@ def prepare(
     )
 
 
-def train(config: Config, *, resume: bool) -> None:
-    """Train a network, calibrate it, and leave a bundle."""
+def train(config: Config, *, resume: bool) -> int:
+    """Train a network, calibrate it, and leave a bundle; return the exit status."""
     from defectseg.evaluation.calibration import complete_bundle
     from defectseg.evaluation.tables import figure_rows
 
@@ -100,6 +100,7 @@ def train(config: Config, *, resume: bool) -> None:
         f"{config.run / 'plots' / 'validation.png'}.\n"
         f"Next: python predict.py --model {config.run} --input FOLDER --output FOLDER"
     )
+    return SOME_UNREADABLE if any(own.unreadable_images for own in columns.values()) else OK
 
 
 def predict(model: Path, source: Path, output: Path, *, product: str | None) -> int:

@@ -141,9 +141,9 @@ def divide(samples: Iterable[Sample], leave_out: Sequence[str] = ()) -> dict[str
 
 
 def data_sha256(samples: Iterable[Sample]) -> str:
-    """Return a hash of all that samples say, image and mask bytes included.
+    """Return a hash of all that samples say: images by the hashes of the manifest, masks by bytes.
 
-    It does not depend on where they lie: data that was moved is the same data.
+    A data folder that was moved is the same data; the last folder of an image's path is its kind.
     """
     digest = hashlib.sha256()
     for sample in samples:

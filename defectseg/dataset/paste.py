@@ -55,7 +55,10 @@ def paste_defect(
 def _cut(
     donor: Image, donor_mask: Mask, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], Mask]:
-    """Return a random whole defect's surroundings and mask, with a margin; empty if none."""
+    """Return a random whole defect's surroundings and mask, with a margin; empty if none.
+
+    Another defect within the margin would be copied without its label.
+    """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(donor_mask)
     margin = 2 * _FEATHER_PX
     boxes = [
@@ -66,6 +69,7 @@ def _cut(
         and left + width + margin <= donor_mask.shape[1]
         and top + height + margin <= donor_mask.shape[0]
     ]
+    boxes = [(label, box) for label, box in boxes if set(np.unique(labels[box])) <= {0, label}]
     if not boxes:
         return np.zeros((0, 0, donor.shape[2]), np.float32), np.zeros((0, 0), np.uint8)
     label, box = boxes[rng.integers(len(boxes))]

@@ -181,8 +181,7 @@ def validation_batches(
     Returns
     -------
     tf.data.Dataset
-        Of ``(images, masks)``, as `training_batches`; each image is standardised once it is
-        padded, as the network does it.
+        Of ``(images, masks)``, as `training_batches`.
     """
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, sample in enumerate(cache.samples):
@@ -198,9 +197,10 @@ def validation_batches(
     def load(number: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         images, masks = [], []
         for index in batches[int(number)]:
-            image, mask = (pad_to_multiple(array, multiple) for array in cache.load(index))
-            images.append(standardise(image, measure_levels(image)))
-            masks.append(mask)
+            image, mask = cache.load(index)
+            standard = standardise(image, measure_levels(image))
+            images.append(pad_to_multiple(standard, multiple))
+            masks.append(pad_to_multiple(mask, multiple))
         return np.stack(images), np.stack(masks)[..., None]
 
     def to_tensors(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

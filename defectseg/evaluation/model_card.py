@@ -39,10 +39,12 @@ def write_model_card(
         "## Figures",
         "",
         "IoU is over defective images only. An escape is a defective image that PASSes, overkill a "
-        "good one that FAILs; in brackets 95 % intervals (Wilson), in percent.",
+        "good one that FAILs; in brackets 95 % intervals (Wilson), in percent. REVIEW and RETAKE "
+        "are neither.",
         "",
-        "| images | IoU mean | median | worst | defects hit | escape | overkill | AUROC |",
-        "|---|---|---|---|---|---|---|---|",
+        "| images | IoU mean | median | worst | defects hit | escape | overkill | AUROC | "
+        "defective images are | good images are | unreadable |",
+        "|---" * 11 + "|",
         *(_figure_row(name, own) for name, own in compared_columns(_rows(figures)).items()),
         "",
         "Weights and thresholds were chosen on the validation images; only the test images say "
@@ -110,5 +112,8 @@ def _figure_row(name: str, figures: Figures) -> str:
         figures.escape,
         figures.overkill,
         figures.auroc,
+        figures.defective_outcomes,
+        figures.good_outcomes,
+        figures.unreadable_images,
     )
     return f"| {name} | " + " | ".join(map(show, values)) + " |"

@@ -10,6 +10,7 @@ EMPTY = "empty answer"
 _LABELS: Mapping[str, str] = {
     "good_images": "good images",
     "defective_images": "defective images",
+    "unreadable_images": "images that could not be read",
     "escape": "escape (defective PASS)",
     "overkill": "overkill (good FAIL)",
     "good_alarmed": "good alarmed, by score",

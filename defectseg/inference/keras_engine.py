@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from defectseg.config import STANDARDISED, ModelSettings
 from defectseg.image_io import measure_levels, pad_to_multiple, standardise, to_channels
-from defectseg.inference.tiling import fits_window, map_windows
+from defectseg.inference.tiling import map_windows
 
 
 class KerasEngine:
@@ -31,29 +31,23 @@ class KerasEngine:
 
     def __init__(self, model: Path, settings: ModelSettings, window_px: int) -> None:
         network = keras.models.load_model(model, compile=False)
-        inner = keras.Model(network.get_layer(STANDARDISED).output, network.output)
         self._settings = settings
         self._window_px = window_px
-        self._run = self._trace(network)
-        self._run_standardised = self._trace(inner)
+        # Behind its own standardising: a window, or what is padded, goes by the image's numbers.
+        self._run = self._trace(keras.Model(network.get_layer(STANDARDISED).output, network.output))
 
     def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `engines.Engine`."""
         inputs = to_channels(image, self._settings.channels)
-        if fits_window(inputs, self._window_px):
-            return self._call(self._run, inputs)
         levels = measure_levels(inputs)
 
         def run(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            return self._call(self._run_standardised, standardise(part, levels))
+            height, width = part.shape[:2]
+            padded = pad_to_multiple(standardise(part, levels), self._settings.multiple)
+            outputs = self._run(tf.constant(padded[None])).numpy()
+            return np.ascontiguousarray(outputs[0, :height, :width, 0])
 
         return map_windows(run, inputs, self._window_px)
-
-    def _call(self, run: Any, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        height, width = inputs.shape[:2]
-        padded = pad_to_multiple(inputs, self._settings.multiple)
-        outputs = run(tf.constant(padded[None], tf.float32)).numpy()
-        return np.ascontiguousarray(outputs[0, :height, :width, 0])
 
     def _trace(self, network: keras.Model) -> Any:
         # Of any size, so that it is traced once.

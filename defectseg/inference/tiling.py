@@ -9,12 +9,6 @@ import numpy.typing as npt
 _MARGIN_PX = 128
 
 
-def fits_window(image: npt.NDArray[np.uint8], window_px: int) -> bool:
-    """Tell whether an image of ``(H, W, …)`` is computed as a whole."""
-    height, width = image.shape[:2]
-    return bool(max(height, width) <= window_px)
-
-
 def map_windows(
     run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
     image: npt.NDArray[np.uint8],

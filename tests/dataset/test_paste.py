@@ -55,6 +55,16 @@ def test_a_defect_that_is_cut_by_the_border_is_not_taken() -> None:
     np.testing.assert_array_equal(pasted, good)
 
 
+def test_a_defect_beside_another_is_not_taken() -> None:
+    image, mask = donor()
+    mask[30:45, 43:46] = 1  # three pixels from the square
+    image[mask == 1] = 180
+    good = np.full((90, 90, 1), 60, np.uint8)
+    pasted, nothing = paste_defect(good, image, mask, np.random.default_rng(0))
+    assert not nothing.any()
+    np.testing.assert_array_equal(pasted, good)
+
+
 def test_a_defect_that_does_not_fit_leaves_the_image_as_it_is() -> None:
     good = np.full((20, 90, 1), 60, np.uint8)
     pasted, nothing = paste_defect(good, *donor(), np.random.default_rng(0))

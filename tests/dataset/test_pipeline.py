@@ -70,7 +70,7 @@ def test_a_patch_is_standardised_by_the_numbers_of_its_whole_image(tmp_path: Pat
     assert len({patch.mean() for patch in patches}) > 5  # windows of their own
 
 
-def test_validation_images_are_standardised_once_they_are_padded(tmp_path: Path) -> None:
+def test_validation_images_are_standardised_before_they_are_padded(tmp_path: Path) -> None:
     (sample,) = make_samples(tmp_path, [(32, 48)])
     image = np.zeros((32, 48), np.uint8)
     image[:, :32] = 200
@@ -78,9 +78,9 @@ def test_validation_images_are_standardised_once_they_are_padded(tmp_path: Path)
     ((images, _),) = validation_batches(
         PairCache([sample], 1, megabytes=1), multiple=32, batch_size=1
     )
-    # 16 columns are added, those from 46 back to 31: the last bright, the others dark.
-    mean = 200 * 33 / 64
-    deviation = 200 * np.sqrt(33 / 64 * 31 / 64)
+    # 32 of 48 columns are bright. 16 are added, those from 46 back to 31: the last is bright.
+    mean = 200 * 32 / 48
+    deviation = 200 * np.sqrt(32 / 48 * 16 / 48)
     assert images[0, 0, 0, 0].numpy() == pytest.approx((200 - mean) / deviation)
     assert images[0, 0, 62, 0].numpy() == pytest.approx(-mean / deviation)
 

@@ -20,6 +20,7 @@ def test_the_card_says_what_the_bundle_holds(bundle_folder: Path) -> None:
             assert f" {own['model']['iou_mean']:.3f} |" in row
             (row,) = [line for line in card.splitlines() if f"| {name}: empty answer |" in line]
             assert " 0.000 | 0.000 | 0.000 |" in row
+            assert f" PASS {own['model']['defective_images']} |" in row
     for product, gate in calibration.gate.products.items():
         area = calibration.thresholds.score_area_px[product]
         row = f"| {product} | {area} | {gate.limit:.2f} | {len(gate.sharpness)} |"

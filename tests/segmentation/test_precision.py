@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import tensorflow as tf
 
+from defectseg.segmentation import precision
 from defectseg.segmentation.precision import choose_precision, cpu_has_bfloat16
 
 
@@ -32,4 +35,15 @@ def test_a_gpu_is_asked_for_its_generation(
     details = {"compute_capability": capability} if capability else {}
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one", "two"])
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert choose_precision("auto") == expected
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx512_bf16", "bfloat16"), ("", "float32")])
+def test_without_a_gpu_the_processor_decides(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, expected: str
+) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(precision, "_CPU_INFO", tmp_path / "cpuinfo")
+    assert choose_precision("auto") == "float32"  # of an unknown processor
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n")
     assert choose_precision("auto") == expected
