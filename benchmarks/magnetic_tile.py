@@ -70,10 +70,9 @@ def describe(trial: Trial, every_kind: Trial) -> str:
         f"Trained {trial.minutes:.0f} minutes on {os.cpu_count()} CPU cores; measured on images "
         f"kept out. Blowhole, break and crack together: AUROC **{local.auroc:.3f}** against the "
         f"free ones, IoU **{local.iou_mean:.2f}**; {describe_outcomes(asdict(local))}. "
-        "Trained as long on all five kinds, two of which have no "
-        f"border that could be drawn, one model has AUROC {other.auroc:.3f} and IoU "
-        f"{other.iou_mean:.2f} for these three: leave such kinds to a model of their own "
-        "(`train.leave_out`).",
+        "Trained as long on all five kinds, two of which have no border that could be drawn (no "
+        f"`train.leave_out`), a model has AUROC {other.auroc:.3f} and IoU {other.iou_mean:.2f} "
+        "for these three.",
     ]
     return "\n".join(lines) + "\n"
 
