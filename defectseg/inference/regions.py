@@ -66,16 +66,18 @@ def area_scores(probability: npt.NDArray[np.float32], area_px: int) -> npt.NDArr
         In [0, 1), in steps; NaN where the probability is.
     """
     area_px = min(area_px, probability.size)
-    scores = np.zeros_like(probability)
+    scores = np.where(np.isnan(probability), probability, np.float32(0))
+    # Most of an image is sure to be good: only the rest costs time.
+    left, top, width, height = cv2.boundingRect((probability >= _LEVELS[0]).astype(np.uint8))
+    window = np.s_[top : top + height, left : left + width]
     for level in _LEVELS:
-        above = probability >= level
+        above = probability[window] >= level
         if not above.any():
             break
         labels, stats = _connected_sets(above)
         by_label = level * np.minimum(stats[:, cv2.CC_STAT_AREA] / np.float32(area_px), 1)
         by_label[0] = 0
-        np.maximum(scores, by_label.astype(np.float32)[labels], out=scores)
-    scores[np.isnan(probability)] = np.nan
+        np.maximum(scores[window], by_label.astype(np.float32)[labels], out=scores[window])
     return scores
 
 
