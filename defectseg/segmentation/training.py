@@ -4,8 +4,8 @@ Each epoch draws its images anew, trains on them, measures the validation images
 checkpoint. The weights with the highest IoU over the defective validation images become the
 bundle's network, false alarms on the good ones counted (see `selection_iou`). Validation images
 are measured whole, in batches, also where prediction will see them through windows
-(``inference.window_px``): it ranks the epochs, and the calibration measures the network as it is
-deployed.
+(``inference.window_px``), whose overlaps cost up to four times as much: it ranks the epochs, and
+the calibration measures the network as it is deployed.
 """
 
 import csv
