@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=FOLDS, choices=range(1, FOLDS + 1))
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(LEVERS))
     arguments = parser.parse_args()
+    commit = read_commit()  # now, before results make the checkout differ from it
     folds = make_folds(arguments.data)
     runs, others = read_runs(folds)
     # Seed by seed, so that what is there after a while is a fair comparison of all.
@@ -105,7 +106,7 @@ def main() -> None:
     todo = [key for key in wanted if key not in made]
     started = time.monotonic()
     for number, (name, seed, minutes) in enumerate(todo):
-        runs += measure(name, seed, folds[seed], minutes)
+        runs += [own | {"commit": commit} for own in measure(name, seed, folds[seed], minutes)]
         write_result(NAME, {"runs": [*runs, *others]})
         write_tables(runs)
         left = (time.monotonic() - started) / (number + 1) * (len(todo) - number - 1)
@@ -178,7 +179,6 @@ def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, 
     """Train one variant and measure it on its fold; base and combinations in each way to answer."""
     keras.backend.clear_session(free_memory=True)
     config = settings_of(name, seed, data, minutes)
-    commit = read_commit()
     shutil.rmtree(config.run, ignore_errors=True)
     with TrainingProgress() as monitor:
         state = train(config, monitor)
@@ -197,7 +197,6 @@ def measure(name: str, seed: int, data: Path, minutes: float) -> list[dict[str, 
                 "trained_as": name,
                 "fingerprint": fingerprint(config),
                 "precision": choose_precision(config.train.precision),
-                "commit": commit,
                 "seed": seed,
                 "minutes": minutes,
                 "epochs": state.epoch,
