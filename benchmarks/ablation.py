@@ -239,7 +239,31 @@ def write_tables(runs: list[dict[str, Any]]) -> None:
             "|---|---|---|---|---|---|",
             *table_rows(own),
         ]
+    lines += [
+        "",
+        "## What was kept",
+        "",
+        "[configs/dagm.yaml](../configs/dagm.yaml) differs from the base in",
+        "",
+        *kept(),
+        "",
+        "The other levers stay in the settings, switched off.",
+    ]
     (ROOT / "docs" / "ablation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def kept() -> list[str]:
+    """Return the settings that configs/dagm.yaml has and the base has not, the minutes aside."""
+    base, own = (
+        load_config(path).model_dump(mode="json", exclude={"data", "run"})
+        for path in (ROOT / "benchmarks" / "ablation.yaml", ROOT / "configs" / "dagm.yaml")
+    )
+    return [
+        f"- `{section}.{name}`: {value}, in place of {base[section][name]}"
+        for section, settings in own.items()
+        for name, value in settings.items()
+        if value != base[section][name] and name != "max_minutes"
+    ]
 
 
 def table_rows(runs: list[dict[str, Any]]) -> list[str]:
