@@ -85,7 +85,11 @@ def test_failing_engine_stops_one_image_and_not_the_folder(
     bundle = Bundle(bundle_folder, load_bundle(bundle_folder).config, CALIBRATION)
     rows = []
     predict_folder(
-        bundle, tmp_path / "in", tmp_path / "out", on_image=lambda row, total: rows.append(row)
+        bundle,
+        tmp_path / "in",
+        tmp_path / "out",
+        product="P",
+        on_image=lambda row, total: rows.append(row),
     )
     assert [row["outcome"] for row in rows] == ["FAIL", "ERROR", "REVIEW", "PASS"]
     assert rows[1]["error"] == "RuntimeError('the network\\nfailed')"
