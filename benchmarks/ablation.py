@@ -75,7 +75,6 @@ WIDER_AND_LIQUIFY = ["model.decoder_filters=[128,64,32,32,16]", "augment.liquify
 # Of what helps alone; for longer trainings.
 COMBINATIONS = {
     "wider, liquify": WIDER_AND_LIQUIFY,
-    "wider, liquify, no flips": [*WIDER_AND_LIQUIFY, *VARIANTS["no flips, no quarter turns"]],
     "wider, liquify, by image": [
         *WIDER_AND_LIQUIFY,
         *VARIANTS["loss: BCE + Dice image by image"],

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from defectseg.errors import ConfigError
 
 ENCODER_STRIDE = 32
-# How the network standardises an image, for those who feed it in tiles.
-STANDARDISED = "standardised"  # the layer after it
+# The layer whose output is the standardised image; whoever starts behind it standardises first.
+STANDARDISED = "standardised"
 
 
 class _Settings(BaseModel):
