@@ -35,7 +35,9 @@ class ModelSettings(_Settings):
     )
     # Keras' 0.99 takes some 500 steps to forget its start, a third of a short training. With 0.9
     # the statistics are those of ten batches, and validation jumps from epoch to epoch.
-    batch_norm_momentum: float = Field(default=0.97, ge=0, lt=1)
+    batch_norm_momentum: float = Field(
+        default=0.97, ge=0, lt=1, description="matters where train.statistics_batches is 0"
+    )
 
     @property
     def multiple(self) -> int:
@@ -88,6 +90,12 @@ class TrainSettings(_Settings):
     schedule: Literal["cosine", "constant"] = "cosine"
     ema_momentum: float = Field(
         default=0.0, ge=0, lt=1, description="of the running mean of weights; 0 for none"
+    )
+    statistics_batches: int = Field(
+        default=16,
+        ge=0,
+        description="unchanged batches that set the batch-norm statistics after each epoch; "
+        "0: the training's running mean",
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
     cache_mb: int = Field(

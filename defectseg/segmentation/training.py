@@ -1,14 +1,15 @@
 """The training of a run, read from top to bottom.
 
-Each epoch draws its images anew, trains on them, measures the validation images, and leaves a
-checkpoint. The weights with the highest IoU over the defective validation images become the
-bundle's network, false alarms on the good ones counted (see `selection_iou`). Validation images
-are measured whole, in batches, also where prediction will see them through windows
-(``inference.window_px``), whose overlaps cost up to four times as much: it ranks the epochs, and
-the calibration measures the network as it is deployed.
+Each epoch draws its images anew, trains on them, measures the batch-norm statistics and the
+validation images, and leaves a checkpoint. The weights with the highest IoU over the defective
+validation images become the bundle's network, false alarms on the good ones counted (see
+`selection_iou`). Validation images are measured whole, in batches, also where prediction will see
+them through windows (``inference.window_px``), whose overlaps cost up to four times as much: it
+ranks the epochs, and the calibration measures the network as it is deployed.
 """
 
 import csv
+import functools
 import io
 import math
 import time
@@ -23,12 +24,13 @@ import tensorflow as tf
 
 from defectseg.atomic import write_atomically
 from defectseg.bundle import CALIBRATION, CONFIG, HISTORY, MODEL, PLOTS
-from defectseg.config import Config, ModelSettings, TrainSettings, dump_config
+from defectseg.config import AugmentSettings, Config, ModelSettings, TrainSettings, dump_config
 from defectseg.dataset import balance, manifest
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import PairCache, training_batches, validation_batches
 from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation import checkpoint
+from defectseg.segmentation.batch_norm import BatchNormStatistics
 from defectseg.segmentation.checkpoint import TrainingState
 from defectseg.segmentation.losses import MaskLoss
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
@@ -37,6 +39,9 @@ from defectseg.segmentation.plots import plot_curves
 from defectseg.segmentation.precision import choose_precision, use_precision
 from defectseg.segmentation.start import starting_state
 from defectseg.segmentation.unet import build_trainable, build_unet
+
+# As images are when the network is deployed.
+UNCHANGED = AugmentSettings(flip=False, quarter_turns=False)
 
 
 def train(
@@ -146,6 +151,7 @@ def _run_epochs(
     defective = np.array([sample.defective for sample in cache.samples])
     writer = tf.summary.create_file_writer(str(config.run / "tensorboard"))
     rows = _read_history(config.run, state.epoch)
+    statistics = BatchNormStatistics(model)
     started, trained_before = time.monotonic(), state.seconds
     while not is_finished(settings, state):
         epoch = state.epoch + 1
@@ -156,18 +162,21 @@ def _run_epochs(
             passes=settings.passes_per_epoch,
             rng=np.random.default_rng((settings.seed, epoch)),
         )
-        dataset = training_batches(
+        draw = functools.partial(
+            training_batches,
             cache,
-            batches,
             multiple=config.model.multiple,
             crop_px=settings.crop_px,
-            augment=config.augment,
             seed=(settings.seed, epoch),
         )
         pace = Pace(settings, state, len(batches), monitor, trained_before - started)
         weights = TrainedWeights()
+        dataset = draw(batches, augment=config.augment)
         callbacks = [pace, weights]
         trained = model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks).history
+        if settings.statistics_batches:
+            unchanged = draw(batches[: settings.statistics_batches], augment=UNCHANGED)
+            statistics.measure(images for images, _ in unchanged)
         measured = model.evaluate(validation, verbose=0, return_dict=True)
         row: Row = {"epoch": epoch}
         row |= {name: values[0] for name, values in trained.items()}

@@ -201,15 +201,34 @@ def test_the_running_mean_is_measured_and_kept_and_the_training_goes_on_beside_i
     for name, momentum in (("plain", 0.0), ("mean", 0.9)):
         config = make_config(prepared, tmp_path / name, epochs=2, ema_momentum=momentum)
         state = train(config, Silent())
-        last.append(load_last(config.run, state).get_weights())
+        last.append(load_last(config.run, state).trainable_variables)
         best.append(load_best(config.run, state).get_weights())
     for plain, mean in zip(*last, strict=True):
-        np.testing.assert_allclose(plain, mean, atol=1e-5)
+        np.testing.assert_allclose(plain.numpy(), mean.numpy(), atol=1e-5)
     # What is kept is the mean, which lags behind.
     assert any(not np.allclose(a, b, atol=1e-4) for a, b in zip(*best, strict=True))
     network = keras.models.load_model(tmp_path / "mean" / "model.keras").get_weights()
     for saved, kept in zip(network, best[1], strict=True):
         np.testing.assert_array_equal(saved, kept)
+
+
+def test_statistics_are_measured_beside_the_training_which_they_do_not_change(
+    prepared: Path, tmp_path: Path
+) -> None:
+    models = []
+    for name, batches in (("running", 0), ("measured", 2)):
+        config = make_config(prepared, tmp_path / name, epochs=1, statistics_batches=batches)
+        models.append(load_last(config.run, train(config, Silent())))
+    running, measured = models
+    for one, other in zip(running.trainable_variables, measured.trainable_variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
+    differ = [
+        not np.allclose(one.numpy(), other.numpy(), atol=1e-3)
+        for one, other in zip(
+            running.non_trainable_variables, measured.non_trainable_variables, strict=True
+        )
+    ]
+    assert np.mean(differ) > 0.5  # the rest are seeds and counters
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
