@@ -25,11 +25,16 @@ from defectseg.bundle import (
 from defectseg.config import CalibrationSettings, Config
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
-from defectseg.evaluation.evaluate import evaluate
+from defectseg.evaluation.evaluate import evaluate, read_truth
 from defectseg.evaluation.figures import Evaluation, summarise
 from defectseg.evaluation.model_card import write_model_card
 from defectseg.evaluation.plots import answer_sheet
-from defectseg.evaluation.thresholds import choose_thresholds
+from defectseg.evaluation.scores import iou_by_threshold
+from defectseg.evaluation.thresholds import (
+    PIXEL_THRESHOLDS,
+    choose_pixel_threshold,
+    choose_thresholds,
+)
 from defectseg.image_io import read_image, read_mask, to_gray, write_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
@@ -37,7 +42,6 @@ from defectseg.inference.regions import area_scores
 from defectseg.quality.focus import mean_gradient
 from defectseg.quality.gate import calibrate_gate
 
-_PIXEL_THRESHOLD = 0.5
 _SMALL_DEFECT_PERCENTILE = 5
 
 
@@ -116,10 +120,14 @@ def _calibrate_thresholds(
 ) -> Thresholds:
     areas = score_areas(train)
     scores: dict[bool, list[float]] = {True: [], False: []}
+    ious = []
     for sample in val:
         probability = engine.probability(read_image(sample.image))
         own = area_scores(probability, areas[sample.product])
         scores[sample.defective].append(float(own.max()))
+        if sample.defective:
+            truth = read_truth(sample, probability.shape)
+            ious.append(iou_by_threshold(truth, probability, PIXEL_THRESHOLDS))
         tick()
     review, fail = choose_thresholds(
         scores[False],
@@ -127,7 +135,8 @@ def _calibrate_thresholds(
         max_escape=targets.max_escape,
         max_overkill=targets.max_overkill,
     )
-    return Thresholds(pixel=_PIXEL_THRESHOLD, review=review, fail=fail, score_area_px=areas)
+    pixel = choose_pixel_threshold(ious)
+    return Thresholds(pixel=pixel, review=review, fail=fail, score_area_px=areas)
 
 
 def score_areas(samples: Sequence[Sample]) -> dict[str, int]:

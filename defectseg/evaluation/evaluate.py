@@ -125,7 +125,7 @@ def select_samples(
 
 def _answer(predictor: Predictor, sample: Sample) -> dict[str, Any]:
     image = read_image(sample.image)
-    truth = _read_truth(sample, image.shape[:2])
+    truth = read_truth(sample, image.shape[:2])
     found = predictor.inspect(image, sample.product)
     if math.isnan(found.score):
         raise DataError("the network answers no number (NaN)")
@@ -145,7 +145,14 @@ def _answer(predictor: Predictor, sample: Sample) -> dict[str, Any]:
     }
 
 
-def _read_truth(sample: Sample, shape_hw: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def read_truth(sample: Sample, shape_hw: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return the label of a sample, 0 or 1; empty where it is good.
+
+    Raises
+    ------
+    DataError
+        If its mask cannot be read, does not fit the image, or has no defect.
+    """
     if sample.mask is None:
         return np.zeros(shape_hw, np.uint8)
     try:

@@ -52,9 +52,10 @@ def write_model_card(
         "",
         "## Limits",
         "",
-        f"A pixel belongs to a defect from probability {thresholds.pixel:g} on. The score of an "
-        "image is the highest probability that connected pixels, as many as its product's score "
-        "area below, all reach; fewer pixels count by their share. REVIEW from "
+        f"A pixel belongs to a defect from probability {thresholds.pixel:.2f} on, where the mean "
+        "IoU over the defective validation images is highest. The score of an image is the highest "
+        "probability that connected pixels, as many as its product's score area below, all reach; "
+        "fewer pixels count by their share. REVIEW from "
         f"{thresholds.review:.3f}, FAIL from {thresholds.fail:.3f}: set on the validation images "
         f"so that at most {100 * targets.max_escape:g} % of the defective ones PASS and at most "
         f"{100 * targets.max_overkill:g} % of the good ones FAIL.",

@@ -1,9 +1,32 @@
-"""The two score thresholds, chosen on validation images."""
+"""The thresholds of pixels and of scores, chosen on validation images."""
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from defectseg.errors import DataError
+
+PIXEL_THRESHOLDS = np.linspace(0.1, 0.9, 17, dtype=np.float32)
+
+
+def choose_pixel_threshold(ious: Sequence[npt.NDArray[np.float64]]) -> float:
+    """Choose the probability from which a pixel belongs to a defect.
+
+    Parameters
+    ----------
+    ious : sequence of ndarray of shape (17,), float64
+        Of each defective validation image: its IoU at each of `PIXEL_THRESHOLDS`.
+
+    Returns
+    -------
+    float
+        Where the mean IoU is highest; of equals, the one nearest to 0.5.
+    """
+    mean = np.mean(ious, axis=0)
+    best = PIXEL_THRESHOLDS[mean >= mean.max() - 1e-9]
+    return float(best[np.abs(best - 0.5).argmin()])
 
 
 def choose_thresholds(

@@ -1,11 +1,31 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from defectseg.errors import DataError
-from defectseg.evaluation.thresholds import choose_thresholds
+from defectseg.evaluation.thresholds import (
+    PIXEL_THRESHOLDS,
+    choose_pixel_threshold,
+    choose_thresholds,
+)
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=20)
+
+
+def test_pixel_threshold_has_the_highest_mean_iou_each_image_counting_alike() -> None:
+    # Thresholds are 0.1, 0.15, … 0.9: number 4 is 0.3, number 14 is 0.8.
+    one, other = np.zeros(17), np.zeros(17)
+    one[4], other[4] = 0.9, 0.1  # mean 0.5
+    one[14], other[14] = 0.6, 0.6
+    assert choose_pixel_threshold([one, other]) == pytest.approx(0.8)
+    assert len(PIXEL_THRESHOLDS) == 17
+
+
+def test_of_equally_good_pixel_thresholds_the_one_nearest_to_a_half_is_taken() -> None:
+    assert choose_pixel_threshold([np.full(17, 0.7)]) == pytest.approx(0.5)
+    upper = np.where(PIXEL_THRESHOLDS > 0.62, 0.7, 0.6)
+    assert choose_pixel_threshold([upper]) == pytest.approx(0.65)
 
 
 def test_band_of_separated_kinds_is_the_middle_third_of_the_gap() -> None:
