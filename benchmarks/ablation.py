@@ -7,7 +7,8 @@ The base is benchmarks/ablation.yaml. Real DAGM images, those kept for the publi
 out; the others are divided into three folds. Seed k trains without fold k and is measured on it, so
 that each image is measured once.
 Runs that are in results/ablation.json already, with the same settings, data and arithmetic, are
-not made again; each tells the commit that it was made with. Writes that file and docs/ablation.md.
+not made again; each tells the commit that it was made with. A seed's runs are held against its own
+base: make them all with one commit. Writes that file and docs/ablation.md.
 """
 
 import argparse
@@ -23,12 +24,19 @@ from typing import Any
 
 import keras
 import numpy as np
-from publish import PREPARED, REAL_DATA, RESULTS, ROOT, read_commit, write_result
+from publish import (
+    PREPARED,
+    REAL_DATA,
+    RESULTS,
+    ROOT,
+    prepare_dagm,
+    read_commit,
+    write_result,
+)
 
 from defectseg.config import Config, load_config
 from defectseg.console import TrainingProgress, out
 from defectseg.dataset import manifest
-from defectseg.dataset.prepare import prepare
 from defectseg.evaluation.calibration import complete_bundle
 from defectseg.segmentation.precision import choose_precision
 from defectseg.segmentation.training import train
@@ -118,8 +126,7 @@ def main() -> None:
 
 def make_folds(source: Path) -> list[Path]:
     """Write one prepared folder a fold: it is the test split, the rest is for training."""
-    whole = PREPARED / "benchmark-dagm"
-    prepare(source, whole, test=0.2)
+    whole, _ = prepare_dagm(source, PREPARED / "ablation")
     groups = defaultdict(list)
     for sample in manifest.read_manifest(whole):
         if sample.split != "test":
@@ -155,8 +162,8 @@ def settings_of(name: str, seed: int, data: Path, minutes: float) -> Config:
 
 
 def fingerprint(config: Config) -> str:
-    """Return a hash of a run's settings and data."""
-    text = config.model_dump_json(exclude={"data", "run", "calibration"}, exclude_defaults=True)
+    """Return a hash of a run's settings, defaults included, and data."""
+    text = config.model_dump_json(exclude={"data", "run"})
     data = manifest.data_sha256(manifest.read_manifest(config.data))
     return hashlib.sha256((text + data).encode()).hexdigest()
 
@@ -237,8 +244,8 @@ def write_tables(runs: list[dict[str, Any]]) -> None:
             "",
             f"Commit {', '.join(sorted({run['commit'] for run in own}))}.",
             "",
-            "| changed | IoU | gain | of each seed | AUROC | good alarmed |",
-            "|---|---|---|---|---|---|",
+            "| changed | seeds | IoU | gain | of each seed | AUROC | good alarmed |",
+            "|---|---|---|---|---|---|---|",
             *table_rows(own),
         ]
     lines += [
@@ -249,7 +256,7 @@ def write_tables(runs: list[dict[str, Any]]) -> None:
         "",
         *kept(),
         "",
-        "The other levers stay in the settings, switched off.",
+        "Apart from those that the base has, the other levers are switched off.",
     ]
     (ROOT / "docs" / "ablation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -285,8 +292,8 @@ def table_rows(runs: list[dict[str, Any]]) -> list[str]:
         spread = f" ± {gain.std(ddof=1):.3f}" if len(seeds) > 1 and name != BASE else ""
         each = ", ".join(f"{value:+.2f}" for value in gain)
         line = (
-            f"| {name} | {iou.mean():.3f} | {gain.mean():+.3f}{spread} | {each} | {auroc:.3f} | "
-            f"{alarmed} of {good} |"
+            f"| {name} | {len(seeds)} | {iou.mean():.3f} | {gain.mean():+.3f}{spread} | {each} | "
+            f"{auroc:.3f} | {alarmed} of {good} |"
         )
         rows.append((gain.mean(), line))
     return [line for _, line in sorted(rows, key=lambda row: -row[0])]

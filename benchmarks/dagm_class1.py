@@ -14,12 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from publish import PREPARED, REAL_DATA, write_into_readme, write_result
+from publish import PREPARED, REAL_DATA, prepare_dagm, write_into_readme, write_result
 from trial import run_trial
-
-from defectseg.dataset.prepare import prepare
-
-TEST_SHARE = 0.2
 
 
 def main() -> None:
@@ -28,15 +24,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=REAL_DATA / "dagm_class1")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    data = PREPARED / "benchmark-dagm"
-    _, summary = prepare(arguments.data, data, test=TEST_SHARE)
+    data, summary = prepare_dagm(arguments.data, PREPARED / "benchmark-dagm")
     trials = [run_trial("dagm", data, seed) for seed in range(arguments.seeds)]
     limits = [size_limit(trial.rows) for trial in trials]
     write_result(
         "dagm_class1",
         {
             "config": trials[0].config.model_dump(mode="json", exclude={"data", "run"}),
-            "data": asdict(summary[0]),
+            "data": asdict(summary),
             "trials": [
                 trial.record() | {"iou_if_only_sizes_differed": limit}
                 for trial, limit in zip(trials, limits, strict=True)

@@ -1,4 +1,4 @@
-"""Where measured figures go: a result file, and the places of the README that quote it."""
+"""What benchmarks share: where images come from, and where measured figures go."""
 
 import json
 import os
@@ -8,10 +8,18 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from defectseg.dataset.prepare import ProductSummary, prepare
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PREPARED = ROOT / "data" / "prepared"
 REAL_DATA = Path(os.environ.get("DEFECTSEG_REAL_DATA", ROOT.parent / "shared" / "data"))
+
+
+def prepare_dagm(source: Path, folder: Path) -> tuple[Path, ProductSummary]:
+    """Prepare DAGM class 1: which images are kept for the published figure is settled here."""
+    _, (summary,) = prepare(source, folder, test=0.2)
+    return folder, summary
 
 
 def write_result(name: str, figures: dict[str, Any]) -> None:

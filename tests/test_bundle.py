@@ -73,8 +73,8 @@ def test_altered_model_is_refused(copy: Path) -> None:
     [
         ("{", "", "Invalid JSON"),
         ('"pixel"', '"pixels"', "thresholds.pixel\n"),
-        ('"pixel": 0.5', '"pixel": 1.5', "less than 1"),
-        ('"pixel": 0.5', '"pixel": NaN', "thresholds.pixel\n"),
+        ('"pixel": ', '"pixel": 1', "less than 1"),
+        ('"pixel": ', '"pixel": NaN, "was": ', "thresholds.pixel\n"),
         ('"fail": ', '"fail": -', "thresholds.fail\n"),
         ('"review": ', '"review": 1, "was": ', "thresholds.was\n"),
         (

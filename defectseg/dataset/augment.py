@@ -17,6 +17,9 @@ Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.float32]
 
+# Images as they are.
+UNCHANGED = AugmentSettings(flip=False, quarter_turns=False)
+
 _ELASTIC_GRID_PX = 32
 
 

@@ -12,11 +12,11 @@ from defectseg.config import AugmentSettings
 from defectseg.dataset.augment import augment_pair
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.paste import paste_defect
+from defectseg.dataset.samples import read_label, read_sample_image
+from defectseg.errors import DataError
 from defectseg.image_io import (
     measure_levels,
     pad_to_multiple,
-    read_image,
-    read_mask,
     standardise,
     to_channels,
 )
@@ -38,11 +38,17 @@ class PairCache:
         1 for gray, 3 for RGB.
     megabytes : int
         How much decoded data to keep; further samples are decoded each time.
+
+    Attributes
+    ----------
+    failure : DataError or None
+        Of the sample that could not be read: tf.data, in which it was raised, keeps its text only.
     """
 
     def __init__(self, samples: Sequence[Sample], channels: int, megabytes: int) -> None:
         self.samples = samples
         self.channels = channels
+        self.failure: DataError | None = None
         self._free = megabytes * 2**20
         self._kept: dict[int, Pair] = {}
         self._defective: dict[str, list[int]] = defaultdict(list)
@@ -59,10 +65,13 @@ class PairCache:
         if index in self._kept:
             return self._kept[index]
         sample = self.samples[index]
-        image = to_channels(read_image(sample.image), self.channels)
-        mask = read_mask(sample.mask) if sample.mask else np.zeros(image.shape[:2], np.uint8)
-        pair = image, mask
-        size = image.nbytes + mask.nbytes
+        try:
+            image = to_channels(read_sample_image(sample), self.channels)
+            pair = image, read_label(sample, image.shape[:2])
+        except DataError as error:
+            self.failure = error
+            raise
+        size = sum(array.nbytes for array in pair)
         if size <= self._free:
             self._free -= size
             self._kept[index] = pair

@@ -22,23 +22,24 @@ from defectseg.bundle import (
     Thresholds,
     file_sha256,
 )
-from defectseg.config import CalibrationSettings, Config
+from defectseg.config import Config
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
-from defectseg.evaluation.evaluate import evaluate, read_truth
+from defectseg.dataset.samples import read_label, read_sample_image
+from defectseg.evaluation.evaluate import evaluate
 from defectseg.evaluation.figures import Evaluation, summarise
 from defectseg.evaluation.model_card import write_model_card
 from defectseg.evaluation.plots import answer_sheet
-from defectseg.evaluation.scores import iou_by_threshold
+from defectseg.evaluation.scores import count_pixels, iou
 from defectseg.evaluation.thresholds import (
     PIXEL_THRESHOLDS,
     choose_pixel_threshold,
     choose_thresholds,
 )
-from defectseg.image_io import read_image, read_mask, to_gray, write_picture
+from defectseg.image_io import to_gray, write_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
-from defectseg.inference.regions import area_scores
+from defectseg.inference.regions import area_scores, find_regions
 from defectseg.quality.focus import mean_gradient
 from defectseg.quality.gate import calibrate_gate
 
@@ -50,8 +51,8 @@ def complete_bundle(
 ) -> dict[str, Evaluation]:
     """Calibrate the trained network of a run, measure it, and write what the bundle lacks.
 
-    Limits come from training images (sharpness, size of a defect) and validation images (score
-    thresholds); test images are only measured.
+    Limits come from training images (sharpness, size of a defect) and validation images
+    (thresholds of score and pixels); test images are only measured.
 
     Parameters
     ----------
@@ -66,7 +67,9 @@ def complete_bundle(
     """
     samples = manifest.read_manifest(config.data)
     split = manifest.divide(samples, config.train.leave_out)
-    total = sum(len(own) for own in split.values()) + len(split["val"])
+    # Validation images are answered to set the scores, the defective ones for the pixels too.
+    again = [*split["val"], *(sample for sample in split["val"] if sample.defective)]
+    total = sum(len(own) for own in split.values()) + len(again)
     engine = load_engine(config.run / MODEL, config)
 
     def tick(_: int = 0) -> None:
@@ -74,9 +77,7 @@ def complete_bundle(
 
     calibration = Calibration(
         gate=_calibrate_gate(split["train"], config.calibration.gate_percentile, tick),
-        thresholds=_calibrate_thresholds(
-            engine, split["train"], split["val"], config.calibration, tick
-        ),
+        thresholds=calibrate_thresholds(engine, split["train"], split["val"], config, tick),
         inference=config.inference,
         model_sha256=file_sha256(config.run / MODEL),
         data_sha256=manifest.data_sha256(samples),
@@ -105,36 +106,67 @@ def _calibrate_gate(train: Sequence[Sample], percentile: float, tick: Callable[[
     sharpness: dict[str, list[float]] = defaultdict(list)
     for sample in train:
         if not sample.defective:
-            gray = to_gray(read_image(sample.image))
+            gray = to_gray(read_sample_image(sample))
             sharpness[sample.product].append(mean_gradient(gray))
         tick()
     return calibrate_gate(sharpness, percentile)
 
 
-def _calibrate_thresholds(
+def calibrate_thresholds(
     engine: Engine,
     train: Sequence[Sample],
     val: Sequence[Sample],
-    targets: CalibrationSettings,
+    config: Config,
     tick: Callable[[], None],
 ) -> Thresholds:
+    """Set the thresholds by the answers to validation images.
+
+    Parameters
+    ----------
+    engine : Engine
+    train, val : sequence of Sample
+        The size of a small defect comes from the former.
+    config : Config
+    tick : callable
+        Called after each image of `val`, and again after each defective one.
+
+    Raises
+    ------
+    DataError
+        As `thresholds.choose_thresholds`; or if an image or a label cannot be read.
+    """
     areas = score_areas(train)
     scores: dict[bool, list[float]] = {True: [], False: []}
-    ious = []
     for sample in val:
-        probability = engine.probability(read_image(sample.image))
+        probability = engine.probability(read_sample_image(sample))
         own = area_scores(probability, areas[sample.product])
         scores[sample.defective].append(float(own.max()))
-        if sample.defective:
-            truth = read_truth(sample, probability.shape)
-            ious.append(iou_by_threshold(truth, probability, PIXEL_THRESHOLDS))
         tick()
     review, fail = choose_thresholds(
         scores[False],
         scores[True],
-        max_escape=targets.max_escape,
-        max_overkill=targets.max_overkill,
+        max_escape=config.calibration.max_escape,
+        max_overkill=config.calibration.max_overkill,
     )
+    ious = []
+    # Answered again, since the review threshold decides which regions are in a mask; to keep all
+    # answers would take more memory than large images leave.
+    for sample in (sample for sample in val if sample.defective):
+        probability = engine.probability(read_sample_image(sample))
+        own = area_scores(probability, areas[sample.product])
+        label = read_label(sample, probability.shape)
+        masks = [
+            find_regions(
+                probability,
+                own,
+                pixel_threshold=threshold,
+                least_score=review,
+                as_ellipses=config.inference.ellipses,
+            )[1]
+            for threshold in PIXEL_THRESHOLDS
+        ]
+        ious.append([iou(count_pixels(label, mask)) for mask in masks])
+        tick()
     pixel = choose_pixel_threshold(ious)
     return Thresholds(pixel=pixel, review=review, fail=fail, score_area_px=areas)
 
@@ -148,7 +180,8 @@ def score_areas(samples: Sequence[Sample]) -> dict[str, int]:
     areas: dict[str, list[int]] = {sample.product: [] for sample in samples}
     for sample in samples:
         if sample.mask:
-            _, _, stats, _ = cv2.connectedComponentsWithStats(read_mask(sample.mask))
+            label = read_label(sample, (sample.height, sample.width))
+            _, _, stats, _ = cv2.connectedComponentsWithStats(label)
             areas[sample.product].append(stats[1:, cv2.CC_STAT_AREA].max())
     every = [area for own in areas.values() for area in own]
     return {

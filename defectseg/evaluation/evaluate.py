@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
-from defectseg.errors import DataError, DefectsegError, ImageReadError
+from defectseg.dataset.samples import read_label
+from defectseg.errors import DataError, DefectsegError
 from defectseg.evaluation.scores import count_hits, count_pixels
-from defectseg.image_io import read_image, read_mask
+from defectseg.image_io import read_image
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.verdict import Outcome
 
@@ -125,7 +125,7 @@ def select_samples(
 
 def _answer(predictor: Predictor, sample: Sample) -> dict[str, Any]:
     image = read_image(sample.image)
-    truth = read_truth(sample, image.shape[:2])
+    truth = read_label(sample, image.shape[:2])
     found = predictor.inspect(image, sample.product)
     if math.isnan(found.score):
         raise DataError("the network answers no number (NaN)")
@@ -143,25 +143,3 @@ def _answer(predictor: Predictor, sample: Sample) -> dict[str, Any]:
         "defects": defects,
         "defects_hit": hits,
     }
-
-
-def read_truth(sample: Sample, shape_hw: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Return the label of a sample, 0 or 1; empty where it is good.
-
-    Raises
-    ------
-    DataError
-        If its mask cannot be read, does not fit the image, or has no defect.
-    """
-    if sample.mask is None:
-        return np.zeros(shape_hw, np.uint8)
-    try:
-        truth = read_mask(sample.mask)
-    except ImageReadError as error:
-        raise DataError(f"its mask {sample.mask}: {error}") from error
-    if truth.shape != shape_hw or not truth.any():
-        raise DataError(
-            f"its mask {sample.mask} has the size {truth.shape} and {int(truth.sum())} defect "
-            f"pixels; expected {tuple(shape_hw)} and at least one. Prepare the data again."
-        )
-    return truth

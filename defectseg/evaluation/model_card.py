@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from defectseg import __version__
 from defectseg.bundle import Calibration
-from defectseg.config import Config
+from defectseg.config import Config, InferenceSettings
 from defectseg.dataset.manifest import SPLITS, Sample
 from defectseg.evaluation.figures import Compared, Evaluation, Figures
 from defectseg.evaluation.tables import compared_columns, show
@@ -52,10 +52,10 @@ def write_model_card(
         "",
         "## Limits",
         "",
-        f"A pixel belongs to a defect from probability {thresholds.pixel:.2f} on, where the mean "
-        "IoU over the defective validation images is highest. The score of an image is the highest "
-        "probability that connected pixels, as many as its product's score area below, all reach; "
-        "fewer pixels count by their share. REVIEW from "
+        f"A pixel belongs to a defect from probability {thresholds.pixel:.2f} on, by the mean IoU "
+        f"over the defective validation images{_describe(calibration.inference)}. The score of an "
+        "image is the highest probability that connected pixels, as many as its product's score "
+        "area below, all reach; fewer pixels count by their share. REVIEW from "
         f"{thresholds.review:.3f}, FAIL from {thresholds.fail:.3f}: set on the validation images "
         f"so that at most {100 * targets.max_escape:g} % of the defective ones PASS and at most "
         f"{100 * targets.max_overkill:g} % of the good ones FAIL.",
@@ -75,6 +75,15 @@ def write_model_card(
         "The model knows these products only, seen by this camera and light.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _describe(inference: InferenceSettings) -> str:
+    """Return how the bundle answers, where it is not plainly, as the end of a sentence."""
+    ways = [
+        ("the probability is the mean over four mirror images", inference.flips),
+        ("a region within the image is answered by its ellipse", inference.ellipses),
+    ]
+    return "".join(f"; {way}" for way, chosen in ways if chosen)
 
 
 def _data_rows(samples: Mapping[str, Sequence[Sample]]) -> list[str]:

@@ -56,27 +56,6 @@ def iou(counts: PixelCounts) -> float:
     return counts.overlap / (counts.true + counts.predicted - counts.overlap)
 
 
-def iou_by_threshold(
-    true: Mask, probability: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Return the `iou` of the pixels from each threshold on; raises as it and as `count_pixels`.
-
-    Parameters
-    ----------
-    true : ndarray of shape (H, W), uint8, 0 or 1
-    probability : ndarray of shape (H, W), float32
-        In [0, 1].
-    thresholds : ndarray of shape (T,), float32
-
-    Returns
-    -------
-    ndarray of shape (T,), float64
-        In [0, 1].
-    """
-    masks = ((probability >= threshold).astype(np.uint8) for threshold in thresholds)
-    return np.array([iou(count_pixels(true, mask)) for mask in masks])
-
-
 def dice(counts: PixelCounts) -> float:
     """Return twice the overlap over the sum of both areas, in [0, 1]; raises as `iou`."""
     _check_defect(counts)

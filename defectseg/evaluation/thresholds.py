@@ -4,29 +4,29 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from defectseg.errors import DataError
 
-PIXEL_THRESHOLDS = np.linspace(0.1, 0.9, 17, dtype=np.float32)
+PIXEL_THRESHOLDS = tuple(step / 20 for step in range(2, 19))
+_EQUALLY_GOOD = 0.01  # in IoU: less than a few images can tell apart
 
 
-def choose_pixel_threshold(ious: Sequence[npt.NDArray[np.float64]]) -> float:
+def choose_pixel_threshold(ious: Sequence[Sequence[float]]) -> float:
     """Choose the probability from which a pixel belongs to a defect.
 
     Parameters
     ----------
-    ious : sequence of ndarray of shape (17,), float64
-        Of each defective validation image: its IoU at each of `PIXEL_THRESHOLDS`.
+    ious : sequence of sequences of float
+        Of each defective validation image: its IoU at each of `PIXEL_THRESHOLDS`, 0.1 to 0.9.
 
     Returns
     -------
     float
-        Where the mean IoU is highest; of equals, the one nearest to 0.5.
+        The one nearest to 0.5 of those whose mean IoU is the highest, or at most 0.01 below.
     """
     mean = np.mean(ious, axis=0)
-    best = PIXEL_THRESHOLDS[mean >= mean.max() - 1e-9]
-    return float(best[np.abs(best - 0.5).argmin()])
+    good = np.flatnonzero(mean >= mean.max() - _EQUALLY_GOOD)
+    return min((PIXEL_THRESHOLDS[index] for index in good), key=lambda value: abs(value - 0.5))
 
 
 def choose_thresholds(
@@ -58,7 +58,8 @@ def choose_thresholds(
     ------
     DataError
         If either kind is missing: set by the other alone, a threshold would pass everything or
-        alarm on everything. If a score is not a number.
+        alarm on everything. If more defective images than may be score 0, as an empty image does:
+        to catch them would be to alarm on everything. If a score is not a number.
     """
     if any(math.isnan(score) for score in (*good, *defective)):
         raise DataError(
@@ -73,6 +74,14 @@ def choose_thresholds(
         )
     # The images beyond these are the ones allowed on the wrong side.
     lowest_defective = sorted(defective)[_allowed(max_escape, len(defective))]
+    if lowest_defective <= 0:
+        missed = sum(score <= 0 for score in defective)
+        raise DataError(
+            f"{missed} of {len(defective)} defective validation images score 0, as an empty image "
+            "does: a threshold that catches them alarms on everything. The trained network is "
+            "kept. Train longer; or, if so many may escape, calibrate it again by train --resume "
+            f"--set calibration.max_escape={math.ceil(100 * missed / len(defective)) / 100:g}"
+        )
     highest_good = sorted(good, reverse=True)[_allowed(max_overkill, len(good))]
     if highest_good < lowest_defective:
         third = (lowest_defective - highest_good) / 3

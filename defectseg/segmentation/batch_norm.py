@@ -1,4 +1,4 @@
-"""Batch-norm statistics of images as the deployed network will see them."""
+"""Batch-norm statistics, measured apart from the training steps."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,9 +13,8 @@ class BatchNormStatistics:
 
     The running mean that a training leaves behind is of weights that have changed meanwhile, and of
     augmented images: turned and scaled, they have less of the finest texture than a camera's. A
-    network whose weights are no longer those of the training (their running mean, say) has no
-    statistics at all otherwise. See Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm",
-    https://arxiv.org/abs/2105.07576.
+    network whose weights are the running mean of the training's has no statistics otherwise. See
+    Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", https://arxiv.org/abs/2105.07576.
 
     Parameters
     ----------
@@ -36,7 +35,7 @@ class BatchNormStatistics:
         Parameters
         ----------
         images : iterable of Tensor of shape (B, H, W, C), float32
-            As the network takes them.
+            As the network takes them; batches of one size.
         """
         momenta = [layer.momentum for layer in self._layers]
         for layer in self._layers:
@@ -54,5 +53,9 @@ class BatchNormStatistics:
             layer.moving_variance.assign(variances.mean(axis=0) + means.var(axis=0))
 
     def _measure_batch(self, images: Any) -> list[tuple[Any, Any]]:
+        for layer in self._layers:
+            # Not forgotten otherwise where they are no numbers: 0 · NaN is NaN.
+            layer.moving_mean.assign(keras.ops.zeros_like(layer.moving_mean))
+            layer.moving_variance.assign(keras.ops.zeros_like(layer.moving_variance))
         self._forward(images)
         return [(own.moving_mean.numpy(), own.moving_variance.numpy()) for own in self._layers]

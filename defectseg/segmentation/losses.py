@@ -139,10 +139,13 @@ class MaskLoss(keras.losses.Loss):
         self.border_px = border_px
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch, a list of one number."""
         y_true = ops.cast(y_true, y_pred.dtype)
         weight = border_weight(y_true, self.border_px) if self.border_px else ops.ones_like(y_true)
-        return LOSSES[self.kind](y_true, y_pred, weight)
+        loss = LOSSES[self.kind](y_true, y_pred, weight)
+        # Of several devices' losses Keras makes the mean where they are lists, of one number here:
+        # it would add up bare numbers.
+        return ops.reshape(loss, (1,))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`."""

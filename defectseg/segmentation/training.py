@@ -24,8 +24,9 @@ import tensorflow as tf
 
 from defectseg.atomic import write_atomically
 from defectseg.bundle import CALIBRATION, CONFIG, HISTORY, MODEL, PLOTS
-from defectseg.config import AugmentSettings, Config, ModelSettings, TrainSettings, dump_config
+from defectseg.config import Config, ModelSettings, TrainSettings, dump_config
 from defectseg.dataset import balance, manifest
+from defectseg.dataset.augment import UNCHANGED
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import PairCache, training_batches, validation_batches
 from defectseg.errors import ConfigError, DataError
@@ -39,9 +40,6 @@ from defectseg.segmentation.plots import plot_curves
 from defectseg.segmentation.precision import choose_precision, use_precision
 from defectseg.segmentation.start import starting_state
 from defectseg.segmentation.unet import build_trainable, build_unet
-
-# As images are when the network is deployed.
-UNCHANGED = AugmentSettings(flip=False, quarter_turns=False)
 
 
 def train(
@@ -90,14 +88,23 @@ def train(
     # From here on the run is no bundle, until it is calibrated again.
     (config.run / CALIBRATION).unlink(missing_ok=True)
     write_atomically(config.run / CONFIG, dump_config(config))
-    cache = PairCache(train_samples, config.model.channels, config.train.cache_mb)
+    caches = [
+        PairCache(own, config.model.channels, config.train.cache_mb)
+        for own in (train_samples, val_samples)
+    ]
     validation = validation_batches(
-        PairCache(val_samples, config.model.channels, config.train.cache_mb),
+        caches[1],
         multiple=config.model.multiple,
         batch_size=config.train.batch_size,
         fill_last=devices > 1,
     )
-    state = _run_epochs(config, model, cache, validation, state, monitor)
+    try:
+        state = _run_epochs(config, model, caches[0], validation, state, monitor)
+    except tf.errors.OpError as error:
+        for cache in caches:
+            if cache.failure:
+                raise cache.failure from error
+        raise
 
     best = checkpoint.load_best(config.run, state)
     _save_network(best, config.model, config.run / MODEL)
@@ -152,6 +159,7 @@ def _run_epochs(
     writer = tf.summary.create_file_writer(str(config.run / "tensorboard"))
     rows = _read_history(config.run, state.epoch)
     statistics = BatchNormStatistics(model)
+    part_size = settings.batch_size // model.distribute_strategy.num_replicas_in_sync
     started, trained_before = time.monotonic(), state.seconds
     while not is_finished(settings, state):
         epoch = state.epoch + 1
@@ -175,7 +183,10 @@ def _run_epochs(
         callbacks = [pace, weights]
         trained = model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks).history
         if settings.statistics_batches:
-            unchanged = draw(batches[: settings.statistics_batches], augment=UNCHANGED)
+            # Cut and mixed as in training, since the weights expect that share of defects, but not
+            # augmented; in parts that one device takes, which measures them alone.
+            parts = batches[: settings.statistics_batches].reshape(-1, part_size)
+            unchanged = draw(parts, augment=UNCHANGED)
             statistics.measure(images for images, _ in unchanged)
         measured = model.evaluate(validation, verbose=0, return_dict=True)
         row: Row = {"epoch": epoch}

@@ -3,9 +3,8 @@ import pytest
 import tensorflow as tf
 
 from defectseg.config import AugmentSettings
-from defectseg.dataset.augment import augment_pair, degrade, liquify
+from defectseg.dataset.augment import UNCHANGED, augment_pair, degrade, liquify
 
-STILL = AugmentSettings(flip=False, quarter_turns=False)
 TURNS = AugmentSettings(flip=True, quarter_turns=True)
 MOVES = {
     "turns": TURNS,
@@ -101,7 +100,7 @@ def test_the_same_inside_tf_data_as_outside(name: str) -> None:
 
 def test_nothing_asked_nothing_changed() -> None:
     image, mask = smooth_blob()
-    picture, moved = augment(image, mask, STILL, 9)
+    picture, moved = augment(image, mask, UNCHANGED, 9)
     np.testing.assert_array_equal(picture, image)
     np.testing.assert_array_equal(moved, mask)
 
@@ -109,7 +108,7 @@ def test_nothing_asked_nothing_changed() -> None:
 def test_a_window_shows_its_part_and_beyond_the_border_the_reflection() -> None:
     image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
     mask = (image[..., 0] >= 6).astype(np.uint8)
-    picture, moved = augment_pair(image, mask, (1, 2), (3, 3), np.random.default_rng(0), STILL)
+    picture, moved = augment_pair(image, mask, (1, 2), (3, 3), np.random.default_rng(0), UNCHANGED)
     # Rows 1 2 | 1, columns 2 3 | 2.
     expected = np.array([[6, 7, 6], [10, 11, 10], [6, 7, 6]])
     np.testing.assert_array_equal(picture[..., 0], expected)
@@ -142,7 +141,7 @@ def test_an_image_longer_than_opencv_takes_is_cut_as_any_other() -> None:
     image[39_990:] = 200
     mask = (image[..., 0] > 0).astype(np.uint8)
     picture, moved = augment_pair(
-        image, mask, (39_968, 4), (32, 32), np.random.default_rng(0), STILL
+        image, mask, (39_968, 4), (32, 32), np.random.default_rng(0), UNCHANGED
     )
     np.testing.assert_array_equal(picture[..., 0], image[39_968:, 4:36, 0])
     np.testing.assert_array_equal(moved, mask[39_968:, 4:36])
@@ -202,5 +201,5 @@ def test_blur_lowers_and_noise_raises_the_difference_of_neighbours() -> None:
         changed = [degrade(picture, np.random.default_rng(s), settings) for s in range(10)]
         return float(np.mean([np.abs(np.diff(one, axis=1)).mean() for one in changed]))
 
-    plain = roughness(STILL)
+    plain = roughness(UNCHANGED)
     assert roughness(AugmentSettings(blur_px=2)) < plain < roughness(AugmentSettings(noise=20))

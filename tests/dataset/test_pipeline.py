@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from defectseg.config import AugmentSettings
+from defectseg.dataset.augment import UNCHANGED
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import (
     PairCache,
@@ -14,8 +15,6 @@ from defectseg.dataset.pipeline import (
     validation_batches,
 )
 from defectseg.image_io import write_gray, write_mask
-
-STILL = AugmentSettings(flip=False, quarter_turns=False)
 
 
 def make_samples(folder: Path, sizes_hw: list[tuple[int, int]]) -> list[Sample]:
@@ -47,7 +46,7 @@ def test_batches_hold_the_samples_asked_for(tmp_path: Path) -> None:
     cache = PairCache(make_samples(tmp_path, [(32, 32)] * 4), 1, megabytes=1)
     batches = np.array([[3, 0], [1, 2]])
     got = list(
-        training_batches(cache, batches, multiple=32, crop_px=None, augment=STILL, seed=(0, 1))
+        training_batches(cache, batches, multiple=32, crop_px=None, augment=UNCHANGED, seed=(0, 1))
     )
     assert [images.shape for images, _ in got] == [(2, 32, 32, 1)] * 2
     assert [numbers_of(images) for images, _ in got] == [[3, 0], [1, 2]]
@@ -64,7 +63,9 @@ def test_a_patch_is_standardised_by_the_numbers_of_its_whole_image(tmp_path: Pat
     write_gray(sample.image, image)  # mean 100, standard deviation 100
     cache = PairCache([sample], 1, megabytes=1)
     batches = np.zeros((20, 1), np.int64)
-    dataset = training_batches(cache, batches, multiple=32, crop_px=32, augment=STILL, seed=(0, 0))
+    dataset = training_batches(
+        cache, batches, multiple=32, crop_px=32, augment=UNCHANGED, seed=(0, 0)
+    )
     patches = [images.numpy() for images, _ in dataset]
     assert set(np.unique(patches)) == {-1, 1}
     assert len({patch.mean() for patch in patches}) > 5  # windows of their own
@@ -142,7 +143,7 @@ def test_a_window_that_is_turned_and_scaled_still_holds_some_of_the_defect(tmp_p
 def test_no_epoch_waits_for_the_tuning_thread_of_tf_data(tmp_path: Path) -> None:
     cache = PairCache(make_samples(tmp_path, [(32, 32)] * 2), 1, megabytes=1)
     training = training_batches(
-        cache, np.array([[0, 1]]), multiple=32, crop_px=None, augment=STILL, seed=(0, 0)
+        cache, np.array([[0, 1]]), multiple=32, crop_px=None, augment=UNCHANGED, seed=(0, 0)
     )
     for dataset in (training, validation_batches(cache, multiple=32, batch_size=2)):
         assert dataset.options().autotune.enabled is False
@@ -163,7 +164,7 @@ def test_good_images_get_a_defect_of_their_product_pasted(tmp_path: Path) -> Non
     write_gray(samples[1].image, mask * np.uint8(200))
     other = dataclasses.replace(samples[0], product="q")
     cache = PairCache([*samples, other], 1, megabytes=1)
-    pasting = STILL.model_copy(update={"paste": 1.0})
+    pasting = UNCHANGED.model_copy(update={"paste": 1.0})
     batches = np.array([[0, 2]])
     (_, masks), *_ = training_batches(
         cache, batches, multiple=32, crop_px=None, augment=pasting, seed=(0, 0)

@@ -1,15 +1,19 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from defectseg.config import parse_config
 from defectseg.dataset.manifest import Sample
-from defectseg.evaluation.calibration import score_areas
-from defectseg.image_io import write_mask
+from defectseg.errors import DataError
+from defectseg.evaluation.calibration import calibrate_thresholds, score_areas
+from defectseg.image_io import write_gray, write_mask
+from tests.engines import Brightness
 
 
-def sample(product: str, mask: Path | None = None) -> Sample:
+def sample(product: str, mask: Path | None = None, image: Path = Path("image.png")) -> Sample:
     return Sample(
-        image=Path("image.png"),
+        image=image,
         mask=mask,
         product=product,
         defective=mask is not None,
@@ -42,3 +46,44 @@ def test_score_areas_are_those_of_small_labels_of_each_product(tmp_path: Path) -
         "B": 1,
         "C": 11,  # of 1, 100 and 300 together: 1 + 0.1 × 99 = 10.9
     }
+
+
+def disc(radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[:100, :100]
+    return np.hypot(rows - 50, columns - 50) <= radius
+
+
+@pytest.mark.parametrize(("ellipses", "expected"), [(False, 0.45), (True, 0.5)])
+def test_the_pixel_threshold_is_chosen_on_masks_as_they_will_be_answered(
+    ellipses: bool, expected: float, tmp_path: Path
+) -> None:
+    # A ring from radius 6 to 8, bright, is filled at 0.45. The label has radius 10.
+    # As it is, the ring covers 28 of 100 parts of the label, filled 64: up to 0.45 is better.
+    # Along an axis the ring's variance is (8² + 6²) / 4 = 25, the ellipse of it has radius
+    # 2·5 = 10, as the label, and the ellipse of the filled ring radius 8: from 0.5 on is better.
+    image = np.zeros((100, 100), np.uint8)
+    image[disc(8)] = 116  # 116 / 255 = 0.455
+    image[disc(8) & ~disc(6)] = 230
+    write_gray(tmp_path / "defective.png", image)
+    write_mask(tmp_path / "mask.png", disc(10).astype(np.uint8))
+    write_gray(tmp_path / "good.png", np.zeros((100, 100), np.uint8))
+    defective = sample("A", tmp_path / "mask.png", tmp_path / "defective.png")
+    good = sample("A", image=tmp_path / "good.png")
+    settings = {"data": "data", "run": "run", "inference": {"ellipses": ellipses}}
+    config = parse_config(settings, "the test's settings")
+    ticks: list[int] = []
+    found = calibrate_thresholds(
+        Brightness(), [defective, good], [good, defective], config, lambda: ticks.append(1)
+    )
+    assert found.pixel == expected
+    assert found.score_area_px == {"A": int(disc(10).sum())}
+    assert 0 < found.review < found.fail < 1
+    assert len(ticks) == 3
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_text("no image")
+    config = parse_config({"data": "data", "run": "run"}, "the test's settings")
+    with pytest.raises(DataError, match=r"broken\.png: cannot be decoded"):
+        calibrate_thresholds(Brightness(), [], [sample("A", image=broken)], config, lambda: None)

@@ -7,7 +7,6 @@ from defectseg.evaluation.scores import (
     count_pixels,
     dice,
     iou,
-    iou_by_threshold,
 )
 
 EMPTY = np.zeros((6, 6), np.uint8)
@@ -88,14 +87,3 @@ def test_squares_that_touch_by_a_corner_are_one_defect() -> None:
 
 def test_good_image_has_no_defects_to_hit() -> None:
     assert count_hits(EMPTY, square(0, 0)) == (0, 0)
-
-
-def test_iou_by_threshold_counts_a_pixel_at_the_threshold() -> None:
-    true = np.array([[1, 1, 0, 0]], np.uint8)
-    probability = np.array([[0.9, 0.5, 0.5, 0.1]], np.float32)
-    thresholds = np.array([0.1, 0.5, 0.6, 0.95], np.float32)
-    # All four pixels: 2 of 4. Three: 2 of 3. One: 1 of 2. None: 0.
-    found = iou_by_threshold(true, probability, thresholds)
-    np.testing.assert_allclose(found, [2 / 4, 2 / 3, 1 / 2, 0])
-    with pytest.raises(ValueError, match="Received an empty one"):
-        iou_by_threshold(np.zeros_like(true), probability, thresholds)

@@ -5,27 +5,27 @@ from hypothesis import strategies as st
 
 from defectseg.errors import DataError
 from defectseg.evaluation.thresholds import (
-    PIXEL_THRESHOLDS,
     choose_pixel_threshold,
     choose_thresholds,
 )
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=20)
+found = st.lists(st.floats(0.001, 1), min_size=1, max_size=20)  # something was seen
 
 
 def test_pixel_threshold_has_the_highest_mean_iou_each_image_counting_alike() -> None:
     # Thresholds are 0.1, 0.15, … 0.9: number 4 is 0.3, number 14 is 0.8.
-    one, other = np.zeros(17), np.zeros(17)
+    one, other = np.zeros((2, 17))
     one[4], other[4] = 0.9, 0.1  # mean 0.5
     one[14], other[14] = 0.6, 0.6
-    assert choose_pixel_threshold([one, other]) == pytest.approx(0.8)
-    assert len(PIXEL_THRESHOLDS) == 17
+    assert choose_pixel_threshold([one, other]) == 0.8
 
 
-def test_of_equally_good_pixel_thresholds_the_one_nearest_to_a_half_is_taken() -> None:
-    assert choose_pixel_threshold([np.full(17, 0.7)]) == pytest.approx(0.5)
-    upper = np.where(PIXEL_THRESHOLDS > 0.62, 0.7, 0.6)
-    assert choose_pixel_threshold([upper]) == pytest.approx(0.65)
+def test_of_pixel_thresholds_about_as_good_the_one_nearest_to_a_half_is_taken() -> None:
+    rising = np.linspace(0.7, 0.709, 17)
+    assert choose_pixel_threshold([rising]) == 0.5
+    steeper = np.linspace(0.6, 0.76, 17)  # 0.01 a step: the last two are within 0.01
+    assert choose_pixel_threshold([steeper]) == 0.85
 
 
 def test_band_of_separated_kinds_is_the_middle_third_of_the_gap() -> None:
@@ -57,7 +57,7 @@ def test_allowed_escapes_and_overkill_are_set_aside() -> None:
     assert choose_thresholds(good, defective, max_escape=0.24) == pytest.approx((0.025, 0.95))
 
 
-@given(scores, scores, st.floats(0, 0.9), st.floats(0, 0.9))
+@given(scores, found, st.floats(0, 0.9), st.floats(0, 0.9))
 def test_the_targets_hold_on_the_images_they_were_set_with(
     good: list[float], defective: list[float], max_escape: float, max_overkill: float
 ) -> None:
@@ -69,7 +69,7 @@ def test_the_targets_hold_on_the_images_they_were_set_with(
     assert sum(score >= fail for score in good) <= max_overkill * len(good) + 1e-6
 
 
-@given(scores, scores)
+@given(scores, found)
 def test_no_validation_image_is_on_the_wrong_side_of_the_band(
     good: list[float], defective: list[float]
 ) -> None:
@@ -86,6 +86,16 @@ def test_no_validation_image_is_on_the_wrong_side_of_the_band(
 def test_missing_kind_is_an_error(good: list[float], defective: list[float], found: str) -> None:
     with pytest.raises(DataError, match=f"found {found}"):
         choose_thresholds(good, defective)
+
+
+def test_defects_that_no_threshold_can_tell_from_an_empty_image_are_an_error() -> None:
+    good, defective = [0.0, 0.1], [0.0, 0.0, 0.6, 0.7, 0.8, 0.9, 0.9]
+    # 2 of 7 are 28.6 %.
+    with pytest.raises(DataError, match=r"2 of 7 defective .*max_escape=0\.29"):
+        choose_thresholds(good, defective, max_escape=0.2)
+    # The gap is 0.1 to 0.6.
+    review, fail = choose_thresholds(good, defective, max_escape=0.29)
+    assert (review, fail) == pytest.approx((0.1 + 0.5 / 3, 0.6 - 0.5 / 3))
 
 
 def test_a_good_image_of_the_highest_score_does_not_fail() -> None:

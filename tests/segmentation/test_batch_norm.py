@@ -47,3 +47,13 @@ def test_layers_within_a_nested_model_are_found() -> None:
     image = keras.Input((None, None, 1))
     BatchNormStatistics(keras.Model(image, inner(image))).measure([batch(4, 8)])
     np.testing.assert_allclose(layer.moving_mean, [6], rtol=1e-6)
+
+
+def test_a_batch_without_numbers_spoils_no_later_measurement() -> None:
+    model, layer = one_layer()
+    statistics = BatchNormStatistics(model)
+    statistics.measure([batch(np.nan, 1)])
+    assert np.isnan(layer.moving_mean).all()
+    statistics.measure([batch(4, 8)])
+    np.testing.assert_allclose(layer.moving_mean, [6], rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, [4], rtol=1e-6)
