@@ -19,7 +19,7 @@ from defectseg.dataset.synthetic import write_dataset
 
 IMAGES = {"good": 60, "defective": 60}  # a texture
 UNSEEN = {"good": 30, "defective": 30}
-SEED, UNSEEN_SEED = 0, 2  # 1 was looked at while the score was chosen
+SEED, UNSEEN_SEED = 0, 3  # 1 and 2 were looked at while score and settings were chosen
 
 
 def main() -> None:
