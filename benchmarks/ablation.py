@@ -24,15 +24,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from publish import (
-    PREPARED,
-    REAL_DATA,
-    RESULTS,
-    ROOT,
-    prepare_dagm,
-    read_commit,
-    write_result,
-)
+from publish import PREPARED, REAL_DATA, RESULTS, ROOT, prepare_dagm, read_commit, write_result
 
 from defectseg.config import Config, load_config
 from defectseg.console import TrainingProgress, out
@@ -126,7 +118,8 @@ def main() -> None:
 
 def make_folds(source: Path) -> list[Path]:
     """Write one prepared folder a fold: it is the test split, the rest is for training."""
-    whole, _ = prepare_dagm(source, PREPARED / "ablation")
+    whole = PREPARED / "ablation"
+    prepare_dagm(source, whole)
     groups = defaultdict(list)
     for sample in manifest.read_manifest(whole):
         if sample.split != "test":

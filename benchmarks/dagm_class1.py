@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=REAL_DATA / "dagm_class1")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    data, summary = prepare_dagm(arguments.data, PREPARED / "benchmark-dagm")
+    data = PREPARED / "benchmark-dagm"
+    summary = prepare_dagm(arguments.data, data)
     trials = [run_trial("dagm", data, seed) for seed in range(arguments.seeds)]
     limits = [size_limit(trial.rows) for trial in trials]
     write_result(

@@ -16,10 +16,10 @@ PREPARED = ROOT / "data" / "prepared"
 REAL_DATA = Path(os.environ.get("DEFECTSEG_REAL_DATA", ROOT.parent / "shared" / "data"))
 
 
-def prepare_dagm(source: Path, folder: Path) -> tuple[Path, ProductSummary]:
+def prepare_dagm(source: Path, folder: Path) -> ProductSummary:
     """Prepare DAGM class 1: which images are kept for the published figure is settled here."""
     _, (summary,) = prepare(source, folder, test=0.2)
-    return folder, summary
+    return summary
 
 
 def write_result(name: str, figures: dict[str, Any]) -> None:

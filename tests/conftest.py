@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from defectseg.config import Config, parse_config
@@ -26,6 +27,29 @@ def make_config(data: Path, run: Path, **train: object) -> Config:
         "train": {"epochs": 2, "passes_per_epoch": 1, "batch_size": 4, **train},
     }
     return parse_config(settings, "the test's settings")
+
+
+def other_data(prepared: Path, folder: Path, keep: "pd.Series[bool]") -> Path:
+    """A prepared folder of some of the images of another."""
+    table = pd.read_csv(prepared / "manifest.csv", keep_default_na=False)
+    for name in ("image", "mask"):
+        table[name] = [str(prepared / path) if path else "" for path in table[name]]
+    folder.mkdir()
+    table[keep].to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
+def break_image(prepared: Path, folder: Path, split: str) -> Path:
+    """A prepared folder in which a defective image of a split can no longer be read."""
+    table = pd.read_csv(prepared / "manifest.csv")
+    data = other_data(prepared, folder / "data", table["width"] > 0)
+    broken = folder / "broken.png"
+    broken.write_text("no image")
+    rows = pd.read_csv(data / "manifest.csv", keep_default_na=False)
+    own = rows.index[(rows["split"] == split) & (rows["defective"] == 1)]
+    rows.loc[own[0], "image"] = str(broken)
+    rows.to_csv(data / "manifest.csv", index=False)
+    return data
 
 
 @pytest.fixture(scope="session")

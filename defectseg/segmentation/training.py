@@ -88,22 +88,21 @@ def train(
     # From here on the run is no bundle, until it is calibrated again.
     (config.run / CALIBRATION).unlink(missing_ok=True)
     write_atomically(config.run / CONFIG, dump_config(config))
-    caches = [
+    train_cache, val_cache = (
         PairCache(own, config.model.channels, config.train.cache_mb)
         for own in (train_samples, val_samples)
-    ]
+    )
     validation = validation_batches(
-        caches[1],
+        val_cache,
         multiple=config.model.multiple,
         batch_size=config.train.batch_size,
         fill_last=devices > 1,
     )
     try:
-        state = _run_epochs(config, model, caches[0], validation, state, monitor)
+        state = _run_epochs(config, model, train_cache, validation, state, monitor)
     except tf.errors.OpError as error:
-        for cache in caches:
-            if cache.failure:
-                raise cache.failure from error
+        if failure := train_cache.failure or val_cache.failure:
+            raise failure from error
         raise
 
     best = checkpoint.load_best(config.run, state)

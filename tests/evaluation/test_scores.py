@@ -1,13 +1,7 @@
 import numpy as np
 import pytest
 
-from defectseg.evaluation.scores import (
-    PixelCounts,
-    count_hits,
-    count_pixels,
-    dice,
-    iou,
-)
+from defectseg.evaluation.scores import PixelCounts, count_hits, count_pixels, dice, iou
 
 EMPTY = np.zeros((6, 6), np.uint8)
 

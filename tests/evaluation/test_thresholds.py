@@ -4,10 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectseg.errors import DataError
-from defectseg.evaluation.thresholds import (
-    choose_pixel_threshold,
-    choose_thresholds,
-)
+from defectseg.evaluation.thresholds import choose_pixel_threshold, choose_thresholds
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 found = st.lists(st.floats(0.001, 1), min_size=1, max_size=20)  # something was seen

@@ -23,7 +23,7 @@ from defectseg.segmentation.batch_norm import BatchNormStatistics
 from defectseg.segmentation.checkpoint import load_best, load_last
 from defectseg.segmentation.precision import choose_precision
 from defectseg.segmentation.training import selection_iou, train
-from tests.conftest import make_config
+from tests.conftest import break_image, make_config, other_data
 
 
 class Silent:
@@ -109,7 +109,6 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import Path
 from defectseg.config import load_config
-from defectseg.segmentation.batch_norm import BatchNormStatistics
 from defectseg.segmentation.checkpoint import load_best, load_last
 from defectseg.segmentation.training import train
 from tests.segmentation.test_training import Silent
@@ -138,15 +137,6 @@ def test_resuming_with_other_settings_is_refused(bundle_folder: Path, prepared: 
     changed = make_config(prepared, bundle_folder, epochs=6, passes_per_epoch=4, learning_rate=0.5)
     with pytest.raises(ConfigError, match=r"train\.learning_rate was 0\.001, now 0\.5"):
         train(changed, Silent(), resume=True)
-
-
-def other_data(prepared: Path, folder: Path, keep: "pd.Series[bool]") -> Path:
-    table = pd.read_csv(prepared / "manifest.csv", keep_default_na=False)
-    for name in ("image", "mask"):
-        table[name] = [str(prepared / path) if path else "" for path in table[name]]
-    folder.mkdir()
-    table[keep].to_csv(folder / "manifest.csv", index=False)
-    return folder
 
 
 def test_resuming_on_other_data_is_refused(
@@ -184,14 +174,7 @@ def test_a_product_without_good_training_images_is_refused(prepared: Path, tmp_p
 def test_an_image_that_became_unreadable_is_named(
     split: str, prepared: Path, tmp_path: Path
 ) -> None:
-    table = pd.read_csv(prepared / "manifest.csv")
-    data = other_data(prepared, tmp_path / "data", table["width"] > 0)
-    rows = pd.read_csv(data / "manifest.csv", keep_default_na=False)
-    broken = tmp_path / "broken.png"
-    broken.write_text("no image")
-    own = rows.index[(rows["split"] == split) & (rows["defective"] == 1)]
-    rows.loc[own[0], "image"] = str(broken)
-    rows.to_csv(data / "manifest.csv", index=False)
+    data = break_image(prepared, tmp_path, split)
     with pytest.raises(DataError, match=r"broken\.png: cannot be decoded"):
         train(make_config(data, tmp_path / "run", epochs=1), Silent())
 
