@@ -38,7 +38,7 @@ class Trial:
     ----------
     seed : int
     minutes : float
-        All in: training, calibration and measuring.
+        All in: training, calibration and the bundle's own figures, on validation and test images.
     config : Config
     test : dict
         `evaluation.figures.Evaluation` of images that were kept out, as a dict.
