@@ -2,8 +2,8 @@
 
     python benchmarks/dagm_class1.py [--data ../shared/data/dagm_class1] [--seeds 3]
 
-Prepares, trains once a seed (12 minutes each on 2 CPU cores) and writes results/dagm_class1.json
-and the README's figures.
+Prepares, trains once a seed (6 minutes each on 2 CPU cores, all in) and writes
+results/dagm_class1.json and the README's figures.
 """
 
 import argparse

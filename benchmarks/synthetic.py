@@ -44,8 +44,9 @@ def main() -> None:
     write_into_readme(
         "synthetic",
         f"On images drawn anew, after {minutes:.0f} minutes on {os.cpu_count()} CPU cores, drawing "
-        f"of the training images and calibration included: mean IoU **{overall['iou_mean']:.2f}** over the "
-        f"defective images, AUROC **{overall['auroc']:.3f}**; {describe_outcomes(overall)}.\n",
+        "of the training images and calibration included: mean IoU "
+        f"**{overall['iou_mean']:.2f}** over the defective images, AUROC "
+        f"**{overall['auroc']:.3f}**; {describe_outcomes(overall)}.\n",
     )
 
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +56,7 @@ class Trial:
         return {"seed": self.seed, "minutes": round(self.minutes, 1), "test": self.test}
 
 
-def run_trial(
-    name: str, data: Path, seed: int, *, unseen: Path | None = None, overrides: Sequence[str] = ()
-) -> Trial:
+def run_trial(name: str, data: Path, seed: int, *, unseen: Path | None = None) -> Trial:
     """Train as ``configs/NAME.yaml`` says on a prepared folder, and measure.
 
     Parameters
@@ -70,8 +67,6 @@ def run_trial(
     unseen : Path or None
         A prepared folder of other images, all of which are measured. By default the test images
         of `data` are.
-    overrides : sequence of str
-        Settings other than the file's, as ``--set`` takes them.
 
     Notes
     -----
@@ -81,7 +76,7 @@ def run_trial(
     run = ROOT / "runs" / f"benchmark-{name}-{seed}"
     shutil.rmtree(run, ignore_errors=True)
     path = ROOT / "configs" / f"{name}.yaml"
-    config = load_config(path, [f"train.seed={seed}", *overrides], data=data, run=run)
+    config = load_config(path, [f"train.seed={seed}"], data=data, run=run)
     started = time.monotonic()
     commands.train(config, resume=False)
     minutes = (time.monotonic() - started) / 60
