@@ -8,7 +8,7 @@ import numpy as np
 from defectseg.errors import DataError
 
 PIXEL_THRESHOLDS = tuple(step / 20 for step in range(2, 19))
-_EQUALLY_GOOD = 0.01  # in IoU: less than a few images can tell apart
+_TOLD_FROM_CHANCE = 2.0  # standard errors
 
 
 def choose_pixel_threshold(ious: Sequence[Sequence[float]]) -> float:
@@ -22,10 +22,14 @@ def choose_pixel_threshold(ious: Sequence[Sequence[float]]) -> float:
     Returns
     -------
     float
-        The one nearest to 0.5 of those whose mean IoU is the highest, or at most 0.01 below.
+        The one nearest to 0.5 of those whose mean IoU is the highest, or not below it by more than
+        two standard errors of the difference, image by image: a few images move it only where
+        they agree, one alone never.
     """
-    mean = np.mean(ious, axis=0)
-    good = np.flatnonzero(mean >= mean.max() - _EQUALLY_GOOD)
+    iou = np.asarray(ious)
+    below = iou[:, [np.mean(iou, axis=0).argmax()]] - iou
+    error = np.inf if len(iou) == 1 else np.std(below, axis=0, ddof=1) / math.sqrt(len(iou))
+    good = np.flatnonzero(np.mean(below, axis=0) <= _TOLD_FROM_CHANCE * error)
     return min((PIXEL_THRESHOLDS[index] for index in good), key=lambda value: abs(value - 0.5))
 
 

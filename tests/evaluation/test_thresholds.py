@@ -13,16 +13,26 @@ found = st.lists(st.floats(0.001, 1), min_size=1, max_size=20)  # something was 
 def test_pixel_threshold_has_the_highest_mean_iou_each_image_counting_alike() -> None:
     # Thresholds are 0.1, 0.15, … 0.9: number 4 is 0.3, number 14 is 0.8.
     one, other = np.zeros((2, 17))
-    one[4], other[4] = 0.9, 0.1  # mean 0.5
+    one[4], other[4] = 0.5, 0.5
     one[14], other[14] = 0.6, 0.6
     assert choose_pixel_threshold([one, other]) == 0.8
 
 
-def test_of_pixel_thresholds_about_as_good_the_one_nearest_to_a_half_is_taken() -> None:
-    rising = np.linspace(0.7, 0.709, 17)
-    assert choose_pixel_threshold([rising]) == 0.5
-    steeper = np.linspace(0.6, 0.76, 17)  # 0.01 a step: the last two are within 0.01
-    assert choose_pixel_threshold([steeper]) == 0.85
+def test_pixel_threshold_leaves_a_half_only_where_images_agree_that_another_is_better() -> None:
+    # Number 8 is 0.5, number 14 is 0.8, better by 0.02 on average.
+    half, other = np.zeros((2, 17))
+    half[8], other[14] = 0.7, 0.72
+    agreed = half + other
+    # Differences 0.06, 0.02, -0.02: deviation 0.04, standard error 0.04 / √3 = 0.023.
+    apart = [agreed + change * (other > 0) for change in (0.04, 0, -0.04)]
+    assert choose_pixel_threshold(apart) == 0.5
+    # 0.021, 0.02, 0.019: standard error 0.001 / √3 = 0.0006.
+    together = [agreed + change * (other > 0) for change in (0.001, 0, -0.001)]
+    assert choose_pixel_threshold(together) == 0.8
+
+
+def test_one_image_alone_leaves_the_pixel_threshold_at_a_half() -> None:
+    assert choose_pixel_threshold([np.linspace(0.6, 0.76, 17)]) == 0.5
 
 
 def test_band_of_separated_kinds_is_the_middle_third_of_the_gap() -> None:
