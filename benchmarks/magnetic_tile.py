@@ -2,7 +2,7 @@
 
     python benchmarks/magnetic_tile.py [--data ../shared/data/magnetic_tile]
 
-Prepares, trains (13 minutes on 2 CPU cores, all in) and writes results/magnetic_tile.json and the
+Prepares, trains (18 minutes on 2 CPU cores, all in) and writes results/magnetic_tile.json and the
 README's table.
 """
 
