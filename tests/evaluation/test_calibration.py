@@ -72,13 +72,14 @@ def test_the_pixel_threshold_is_chosen_on_masks_as_they_will_be_answered(
     settings = {"data": "data", "run": "run", "inference": {"ellipses": ellipses}}
     config = parse_config(settings, "the test's settings")
     ticks: list[int] = []
+    val = [good, defective, defective]  # two that agree: one alone would leave 0.5
     found = calibrate_thresholds(
-        Brightness(), [defective, good], [good, defective], config, lambda: ticks.append(1)
+        Brightness(), [defective, good], val, config, lambda: ticks.append(1)
     )
     assert found.pixel == expected
     assert found.score_area_px == {"A": int(disc(10).sum())}
     assert 0 < found.review < found.fail < 1
-    assert len(ticks) == 3
+    assert len(ticks) == 5  # each once, the defective ones again
 
 
 def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
