@@ -62,9 +62,10 @@ def describe(trial: Trial) -> str:
         "|---|---|---|---|---|---|",
         *rows,
         "",
-        f"Trained {trial.minutes:.0f} minutes on {os.cpu_count()} CPU cores; measured on images "
-        f"kept out. Blowhole, break and crack together: AUROC **{local.auroc:.3f}** against the "
-        f"free ones, IoU **{local.iou_mean:.2f}**; {describe_outcomes(asdict(local))}.",
+        f"After {trial.minutes:.0f} minutes on {os.cpu_count()} CPU cores, calibration included, "
+        "on images kept out. Blowhole, break and crack together: AUROC "
+        f"**{local.auroc:.3f}** against the free ones, IoU **{local.iou_mean:.2f}**; "
+        f"{describe_outcomes(asdict(local))}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -52,9 +52,10 @@ def write_model_card(
         "",
         "## Limits",
         "",
-        f"A pixel belongs to a defect from probability {thresholds.pixel:.2f} on, by the mean IoU "
-        f"over the defective validation images{_describe(calibration.inference)}. The score of an "
-        "image is the highest probability that connected pixels, as many as its product's score "
+        f"A pixel belongs to a defect from probability {thresholds.pixel:.2f} on: 0.5, unless "
+        "the defective validation images agree on a better one"
+        f"{_describe(calibration.inference)}. The score of an image is the highest probability "
+        "that connected pixels, as many as its product's score "
         "area below, all reach; fewer pixels count by their share. REVIEW from "
         f"{thresholds.review:.3f}, FAIL from {thresholds.fail:.3f}: set on the validation images "
         f"so that at most {100 * targets.max_escape:g} % of the defective ones PASS and at most "

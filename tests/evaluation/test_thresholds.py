@@ -10,11 +10,11 @@ scores = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 found = st.lists(st.floats(0.001, 1), min_size=1, max_size=20)  # something was seen
 
 
-def test_pixel_threshold_has_the_highest_mean_iou_each_image_counting_alike() -> None:
+def test_pixel_threshold_has_the_highest_mean_iou() -> None:
     # Thresholds are 0.1, 0.15, … 0.9: number 4 is 0.3, number 14 is 0.8.
     one, other = np.zeros((2, 17))
     one[4], other[4] = 0.5, 0.5
-    one[14], other[14] = 0.6, 0.6
+    one[14], other[14] = 0.65, 0.6  # better by 0.125, standard error 0.025
     assert choose_pixel_threshold([one, other]) == 0.8
 
 
