@@ -1,6 +1,7 @@
 """The bundle: the folder that training leaves and everything else reads."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,8 +17,9 @@ CALIBRATION = "calibration.json"
 METRICS = "metrics.json"
 HISTORY = "history.csv"
 PLOTS = "plots"
+ROBUSTNESS = "robustness.csv"
 CARD = "MODEL_CARD.md"
-PARTS = (MODEL, CONFIG, CALIBRATION, METRICS, HISTORY, PLOTS, CARD)
+PARTS = (MODEL, CONFIG, CALIBRATION, ROBUSTNESS, METRICS, HISTORY, PLOTS, CARD)
 
 
 class BundleError(DefectsegError):
@@ -47,19 +49,69 @@ class Thresholds(_Record):
         return self
 
 
-class ProductGate(_Record):
-    """What sharp images of a product measure."""
+class Baseline(_Record):
+    """What known-good images of a product measure; see `quality.baseline`."""
 
-    limit: float = Field(ge=0, description="sharpness below which an image is not believed")
-    sharpness: tuple[float, ...] = Field(
-        min_length=1, description="of the good training images, ascending"
+    center: tuple[float, ...] = Field(description="mean of their coordinates")
+    whiten: tuple[tuple[float, ...], ...] = Field(
+        description="turns a difference from the center into standard deviations"
     )
+    deviations: tuple[float, ...] = Field(
+        min_length=1, description="distances of other good images from the center, ascending"
+    )
+
+
+class CurvePoint(_Record):
+    """What became of the model's answers at one level of a distortion.
+
+    Over defective images, beside what the same images have untouched; the stronger level is never
+    the better one (isotonic regression).
+    """
+
+    kind: str
+    level: float
+    iou_share: float = Field(description="IoU over that of the untouched images")
+    iou_share_low: float = Field(description="its lower bound by bootstrap over the images")
+    escape_rise: float = Field(description="escape rate less that of the untouched images")
+    escape_rise_high: float = Field(description="its upper bound")
+    overkill: float = Field(description="share of good images alarmed")
+
+
+class Reference(_Record):
+    """How a good image looks at one level of a distortion, and what is expected there."""
+
+    kind: str
+    level: float
+    iou_share_low: float
+    escape_rise_high: float
+    coordinates: tuple[float, ...] = Field(description="of `quality.baseline`")
+
+
+class ProductGate(_Record):
+    """What is known of the images of a product."""
+
+    baseline: Baseline
+    sharpness_limit: float = Field(
+        ge=0, description="mean gradient at which blur alone breaks the promise; for people"
+    )
+    curve: tuple[CurvePoint, ...]
+    references: tuple[Reference, ...] = Field(min_length=1)
+    metric: tuple[tuple[float, ...], ...] = Field(
+        description="turns differences between coordinates into those of references of one level"
+    )
+    reach: float = Field(ge=0, description="farther from every reference, an image is unknown")
 
 
 class Gate(_Record):
     """The quality gate, by product; see `quality.gate`."""
 
-    percentile: float = Field(ge=0, le=50)
+    alpha: float = Field(gt=0, lt=1, description="false-alarm rate at most")
+    fixed_sharpness: float | None = Field(
+        ge=0,
+        description="mean gradient below which an image is not believed, if it was set by hand",
+    )
+    max_escape_rise: float = Field(ge=0, description="the promise: the escape rate rises no more")
+    min_iou_share: float = Field(ge=0, le=1, description="the promise: so much of the IoU is left")
     products: dict[str, ProductGate] = Field(min_length=1)
 
 
@@ -140,6 +192,12 @@ def load_bundle(folder: Path) -> Bundle:
             f"{calibration.inference}. Set it back, or train anew with --set."
         )
     return Bundle(folder, config, calibration)
+
+
+def dump_calibration(calibration: Calibration) -> str:
+    """Return ``calibration.json``: indented, a list of numbers a line."""
+    text = calibration.model_dump_json(indent=2)
+    return re.sub(r"\[[\s\d.,eE+-]+\]", lambda match: " ".join(match[0].split()), text) + "\n"
 
 
 def file_sha256(path: Path) -> str:

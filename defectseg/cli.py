@@ -3,15 +3,16 @@
 import io
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
 from defectseg import __version__, commands
+from defectseg.bundle import CONFIG, MODEL
 from defectseg.config import load_config
 from defectseg.console import err
-from defectseg.errors import DefectsegError
+from defectseg.errors import ConfigError, DefectsegError
 
 Split = Literal["test", "val", "train", "all"]
 Layout = Literal["auto", "article", "competition", "table", "mask-pairs"]
@@ -192,6 +193,112 @@ def evaluate(
     runs/figures` (after the demo)
     """
     raise typer.Exit(commands.evaluate(model, data, output, split=split, product=product))
+
+
+@app.command()
+def robustness(
+    model: Annotated[Path, typer.Option(help="A bundle.")],
+    output: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    data: Annotated[
+        Path | None, typer.Option(help="A prepared folder. Default: that of the training.")
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Which of its images.")] = "val",
+    images: Annotated[
+        int, typer.Option(min=3, help="Defective images, in all; and half as many good ones.")
+    ] = 24,
+    product: Annotated[
+        str | None, typer.Option(help="What all images show, if not what the manifest says.")
+    ] = None,
+) -> None:
+    """Distort labelled images, blur to noise to JPEG, and see what becomes of the answers.
+
+    Draws the degradation curves, and says what the quality gate stops and lets through.
+
+    Example: `defectseg robustness --model runs/demo/bundle --split test --output runs/robustness`
+    (after the demo)
+    """
+    commands.robustness(model, data, output, split=split, images=images, product=product)
+
+
+@app.command()
+def calibrate(
+    model: Annotated[Path, typer.Option(help="A bundle, or the folder of a training.")],
+    data: Annotated[
+        Path | None, typer.Option(help="A prepared folder. Default: that of the training.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of calibration or inference; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Set thresholds and quality gate of a trained bundle anew, by the model's own degradation.
+
+    Example: `defectseg calibrate --model runs/demo/bundle --set calibration.min_iou_share=0.7`
+    (after the demo)
+    """
+    wrong = [own for own in set_ or () if not own.startswith(("calibration.", "inference."))]
+    if wrong:
+        raise ConfigError(
+            f"--set {wrong[0]}: the network is trained; expected calibration.… or inference.…, "
+            "such as calibration.min_iou_share=0.7. For others, train anew."
+        )
+    if not (model / CONFIG).is_file() or not (model / MODEL).is_file():
+        raise ConfigError(
+            f"{model} holds no {MODEL} with {CONFIG}; expected a folder that train.py left."
+        )
+    commands.calibrate(load_config(model / CONFIG, set_ or (), data=data, run=model))
+
+
+@app.command()
+def sharpness(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")],
+    output: Annotated[
+        Path, typer.Option(help="A folder; what this command left there is replaced.")
+    ] = Path("sharpness"),
+    table: Annotated[
+        Literal["csv", "parquet"], typer.Option("--format", help="Of the table.")
+    ] = "csv",
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,W,H", help="Measure this part alone: left, top, width, height."),
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(metavar="RxC", help="Measure each tile of a grid, such as 3x3.")
+    ] = None,
+    classifier: Annotated[
+        bool,
+        typer.Option(
+            "--classifier", help="Add the probability that a learned judge calls it sharp."
+        ),
+    ] = False,
+) -> None:
+    """Measure the sharpness of every image of a folder: a table and a chart, without a model.
+
+    Exit status: 0, or 1 if some images could not be read; they count as not sharp at all.
+
+    Example: `defectseg sharpness runs/demo/test --output runs/sharpness` (after the demo)
+    """
+    raise typer.Exit(
+        commands.sharpness(
+            source,
+            output,
+            table=table,
+            region_xywh=_parse_numbers(region, ",", 4, "--region", "10,20,300,200"),
+            grid=_parse_numbers(grid, "x", 2, "--grid", "3x3"),
+            classifier=classifier,
+        )
+    )
+
+
+def _parse_numbers(text: str | None, separator: str, count: int, option: str, example: str) -> Any:
+    if text is None:
+        return None
+    numbers = text.split(separator)
+    if len(numbers) != count or not all(number.strip().isdecimal() for number in numbers):
+        raise ConfigError(f"{option} {text}: expected {count} whole numbers, such as {example}.")
+    return tuple(map(int, numbers))
 
 
 @app.command()

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Literal
 
 from rich.markup import escape
 
-from defectseg.atomic import staged_folder
-from defectseg.config import Config
+from defectseg.atomic import staged_folder, write_atomically
+from defectseg.bundle import CONFIG
+from defectseg.config import Config, dump_config
 from defectseg.console import (
     TrainingProgress,
     bold,
@@ -19,6 +21,8 @@ from defectseg.console import (
 from defectseg.errors import DataError
 from defectseg.quiet import quiet_stderr
 
+# What the console shows of each image; the table has all.
+_SHOWN_MEASURES = ("mean_gradient", "tenengrad_compensated", "noise_sigma", "mean_luma")
 OK, SOME_UNREADABLE, USAGE, FAULT = 0, 1, 2, 3
 
 
@@ -79,9 +83,14 @@ def prepare(
 
 def train(config: Config, *, resume: bool) -> int:
     """Train a network, calibrate it, and leave a bundle; return the exit status."""
+    from defectseg.dataset.manifest import divide, read_manifest
     from defectseg.evaluation.calibration import complete_bundle
+    from defectseg.evaluation.gate_calibration import check_good_images
     from defectseg.evaluation.tables import figure_rows
 
+    split = divide(read_manifest(config.data), config.train.leave_out)
+    # Told before the hours of a training, not after.
+    check_good_images([*split["train"], *split["val"]], config.calibration.gate_alpha)
     with quiet_stderr():
         from defectseg.segmentation.training import train as train_network
 
@@ -95,6 +104,7 @@ def train(config: Config, *, resume: bool) -> int:
         figures = complete_bundle(config, tick)
     columns = {name: evaluation.overall.model for name, evaluation in figures.items()}
     print_table("Figures (an empty answer beside them: in the model card)", figure_rows(columns))
+    print_gate(config.run)
     out.print(
         f"The bundle is {bold(config.run)}: read {config.run / 'MODEL_CARD.md'}, look at "
         f"{config.run / 'plots' / 'validation.png'}.\n"
@@ -151,6 +161,134 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
         out.print(f"[red]{seen} of the images were trained on: this flatters the model.[/]")
     out.print(f"Open {bold(output / PAGE)}; every image has its row in images.csv.")
     return SOME_UNREADABLE if evaluation.overall.model.unreadable_images else OK
+
+
+def robustness(
+    model: Path, data: Path | None, output: Path, *, split: str, images: int, product: str | None
+) -> None:
+    """Measure how a bundle's answers degrade, and whether its gate sees it."""
+    from defectseg.bundle import load_bundle
+    from defectseg.evaluation.evaluate import select_samples
+    from defectseg.evaluation.robustness import choose_sweep_images, count_answers, fit_curves
+    from defectseg.evaluation.robustness import sweep as sweep_samples
+    from defectseg.evaluation.robustness_report import PAGE, trust_rows, write_robustness
+    from defectseg.evaluation.trust import compute_trust, judge_rows
+    from defectseg.inference.engines import load_engine
+    from defectseg.quality.gate import open_gates
+
+    bundle = load_bundle(model)
+    _check_free(output)
+    source = data or bundle.config.data
+    gate = bundle.calibration.gate
+    samples = choose_sweep_images(
+        select_samples(source, split, list(gate.products), product), images
+    )
+    if not any(sample.defective for sample in samples):
+        raise DataError(
+            f"{source} has no defective images in its {split} split, so that it cannot be told "
+            "what is missed. Name another by --split or --data."
+        )
+    engine = load_engine(bundle.model_path, bundle.config)
+    total = count_answers(samples)
+    with staged_folder(output) as stage, counting("distorting") as tick:
+        rows = sweep_samples(
+            engine,
+            samples,
+            bundle.calibration.thresholds,
+            ellipses=bundle.config.inference.ellipses,
+            on_image=lambda: tick(total),
+        )
+        rows = judge_rows(rows, open_gates(gate), gate.min_iou_share)
+        trust = compute_trust(rows)
+        curves = {name: fit_curves(rows, name) for name in sorted(set(rows["product"]))}
+        title = f"{len(samples)} {split} images of {source.resolve().name}"
+        write_robustness(stage, rows, curves, trust, samples, title=title, bundle=bundle)
+    print_table(escape(title), trust_rows(trust))
+    out.print(f"Open {bold(output / PAGE)}; every answer has its row in robustness.csv.")
+
+
+def calibrate(config: Config) -> None:
+    """Set the limits of a trained bundle anew."""
+    from defectseg.evaluation.calibration import complete_bundle
+
+    with counting("calibrating") as tick:
+        complete_bundle(config, tick)
+    write_atomically(config.run / CONFIG, dump_config(config))
+    print_gate(config.run)
+
+
+def print_gate(run: Path) -> None:
+    """Print how far the images of a bundle's products are believed."""
+    from defectseg.bundle import load_bundle
+    from defectseg.evaluation.model_card import PROMISE_COLUMNS, promise_rows
+    from defectseg.quality.baseline import false_alarm_bound
+
+    gate = load_bundle(run).calibration.gate
+    for product, own in gate.products.items():
+        rows = [
+            dict(zip(PROMISE_COLUMNS, row, strict=True)) for row in promise_rows(gate, own.curve)
+        ]
+        print_table(f"Which images of {escape(product)} are believed", rows)
+        ranked = len(own.baseline.deviations)
+        out.print(
+            f"Good images stopped as unlike any other: at most {100 * gate.alpha:g} % on average; "
+            f"with the {ranked} that were ranked, at most "
+            f"{100 * false_alarm_bound(ranked, gate.alpha):.1f} % (95 % confidence)."
+        )
+    out.print(f"The limits are in {bold(run)}; {run / 'MODEL_CARD.md'} tells them in words.")
+
+
+def sharpness(
+    source: Path,
+    output: Path,
+    *,
+    table: Literal["csv", "parquet"],
+    region_xywh: tuple[int, int, int, int] | None,
+    grid: tuple[int, int] | None,
+    classifier: bool,
+) -> int:
+    """Measure the sharpness of a folder without a model; return the exit status."""
+    from defectseg.quality.folder import measure_folder
+    from defectseg.quality.report import PAGE, TABLES, least_sharp, write_sharpness
+
+    _check_replaceable(output, PAGE, source)
+    judge = None
+    if classifier:
+        from defectseg.quality.blur_classifier import load_general_classifier
+
+        judge = load_general_classifier()
+    with counting("measuring") as tick:
+        images = measure_folder(
+            source, region_xywh=region_xywh, grid=grid, classifier=judge, on_image=tick
+        )
+    with staged_folder(output) as stage:
+        write_sharpness(stage, source, images, table=table)
+    measured = [own for own in images if not own.problem]
+    if measured:
+        rows = [
+            {"least sharp": escape(own.image)}
+            | {name: f"{getattr(own.measures, name):.4g}" for name in _SHOWN_MEASURES}
+            | ({} if own.tile is None else {"tile": "{}, {}".format(*own.tile)})
+            | ({} if judge is None else {"sharp": f"{own.sharp_probability:.2f}"})
+            for own in least_sharp(measured)[:5]
+        ]
+        print_table(f"{len({own.image for own in images})} images", rows)
+    unreadable = {own.image: own.problem for own in images if own.problem}
+    for image, problem in unreadable.items():
+        out.print(f"[red]{escape(image)}[/] could not be measured: {escape(problem)}")
+    out.print(f"Open {bold(output / PAGE)}; every image has its row in {output / TABLES[table]}.")
+    return SOME_UNREADABLE if unreadable else OK
+
+
+def _check_replaceable(output: Path, mark: str, source: Path) -> None:
+    """Check that a folder is free, or holds what the same command left before."""
+    if not (output / mark).is_file():
+        _check_free(output)
+    if output.resolve().is_relative_to(source.resolve()):
+        raise DataError(
+            f"{output} lies within {source}: its pictures would be taken for images the next "
+            "time. Name another folder by --output."
+        )
 
 
 def _check_free(output: Path) -> None:

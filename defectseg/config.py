@@ -111,8 +111,20 @@ class TrainSettings(_Settings):
 class CalibrationSettings(_Settings):
     """How the limits of the bundle are set from images."""
 
-    gate_percentile: float = Field(
-        default=1.0, ge=0, le=50, description="of the good training images' sharpness"
+    gate_alpha: float = Field(
+        default=0.01, gt=0, le=0.5, description="share of good images that the gate may stop"
+    )
+    fixed_sharpness: float | None = Field(
+        default=None, ge=0, description="a limit of the mean gradient, in place of what is learned"
+    )
+    max_escape_rise: float = Field(
+        default=0.02, ge=0, lt=1, description="images on which more defects escape are not believed"
+    )
+    min_iou_share: float = Field(
+        default=0.8, gt=0, le=1, description="nor those on which less of the IoU is left"
+    )
+    sweep_images: int = Field(
+        default=24, ge=3, description="defective validation images that are distorted, in all"
     )
     max_escape: float = Field(
         default=0.0, ge=0, lt=1, description="share of defective validation images that may PASS"

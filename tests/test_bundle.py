@@ -34,7 +34,7 @@ def test_whole_bundle_is_read(bundle_folder: Path) -> None:
     thresholds = bundle.calibration.thresholds
     assert 0 <= thresholds.review <= thresholds.fail <= 1
     for gate in bundle.calibration.gate.products.values():
-        assert list(gate.sharpness) == sorted(gate.sharpness)
+        assert list(gate.baseline.deviations) == sorted(gate.baseline.deviations)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,9 +16,11 @@ from defectseg.bundle import (
     METRICS,
     MODEL,
     PLOTS,
+    ROBUSTNESS,
     Calibration,
     Gate,
     Thresholds,
+    dump_calibration,
     file_sha256,
 )
 from defectseg.config import Config
@@ -28,20 +29,34 @@ from defectseg.dataset.manifest import Sample
 from defectseg.dataset.samples import read_label, read_sample_image
 from defectseg.evaluation.evaluate import evaluate
 from defectseg.evaluation.figures import Evaluation, summarise
+from defectseg.evaluation.gate_calibration import (
+    REFERENCE_IMAGES,
+    calibrate_gate,
+    calibrate_product,
+    check_good_images,
+    measure_good,
+)
 from defectseg.evaluation.model_card import write_model_card
-from defectseg.evaluation.plots import answer_sheet
+from defectseg.evaluation.plots import answer_sheet, to_png
+from defectseg.evaluation.robustness import (
+    COARSE,
+    REFINEMENTS,
+    choose_sweep_images,
+    count_answers,
+    fit_curves,
+    sweep_closely,
+)
+from defectseg.evaluation.robustness_plots import example_of, plot_curves
 from defectseg.evaluation.scores import count_pixels, iou
 from defectseg.evaluation.thresholds import (
     PIXEL_THRESHOLDS,
     choose_pixel_threshold,
     choose_thresholds,
 )
-from defectseg.image_io import to_gray, write_picture
+from defectseg.image_io import write_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.regions import area_scores, find_regions
-from defectseg.quality.focus import mean_gradient
-from defectseg.quality.gate import calibrate_gate
 
 _SMALL_DEFECT_PERCENTILE = 5
 
@@ -51,8 +66,8 @@ def complete_bundle(
 ) -> dict[str, Evaluation]:
     """Calibrate the trained network of a run, measure it, and write what the bundle lacks.
 
-    Limits come from training images (sharpness, size of a defect) and validation images
-    (thresholds of score and pixels); test images are only measured.
+    Limits come from training images (size of a defect, what good ones measure) and validation
+    images (thresholds of score and pixels, degradation); test images are only measured.
 
     Parameters
     ----------
@@ -64,29 +79,31 @@ def complete_bundle(
     -------
     dict of str to Evaluation
         The figures of ``"val"`` and, where there are such images, ``"test"``.
+
+    Raises
+    ------
+    DataError
+        If there are too few images for a limit, or one cannot be read.
     """
     samples = manifest.read_manifest(config.data)
     split = manifest.divide(samples, config.train.leave_out)
-    # Validation images are answered to set the scores, the defective ones for the pixels too.
-    again = [*split["val"], *(sample for sample in split["val"] if sample.defective)]
-    total = sum(len(own) for own in split.values()) + len(again)
+    known = [*split["train"], *split["val"]]
+    check_good_images(known, config.calibration.gate_alpha)
     engine = load_engine(config.run / MODEL, config)
-
-    def tick(_: int = 0) -> None:
-        on_image(total)
-
+    tick = _Ticks(on_image, split, config.calibration.sweep_images)
+    thresholds = calibrate_thresholds(engine, split["train"], split["val"], config, tick)
     calibration = Calibration(
-        gate=_calibrate_gate(split["train"], config.calibration.gate_percentile, tick),
-        thresholds=calibrate_thresholds(engine, split["train"], split["val"], config, tick),
+        gate=_calibrate_gate(engine, known, split["val"], thresholds, config, tick),
+        thresholds=thresholds,
         inference=config.inference,
         model_sha256=file_sha256(config.run / MODEL),
         data_sha256=manifest.data_sha256(samples),
-        seen_sha256=tuple(sorted(s.sha256 for s in (*split["train"], *split["val"]))),
+        seen_sha256=tuple(sorted(sample.sha256 for sample in known)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     predictor = Predictor(engine, calibration, ellipses=config.inference.ellipses)
     figures = {
-        name: summarise(evaluate(predictor, split[name], tick))
+        name: summarise(evaluate(predictor, split[name], lambda _: tick()))
         for name in ("val", "test")
         if split[name]
     }
@@ -98,18 +115,73 @@ def complete_bundle(
     card = write_model_card(config, calibration, figures, split)
     write_atomically(config.run / CARD, card)
     # Last, so that a run which is stopped before is an incomplete bundle.
-    write_atomically(config.run / CALIBRATION, calibration.model_dump_json(indent=2) + "\n")
+    write_atomically(config.run / CALIBRATION, dump_calibration(calibration))
     return figures
 
 
-def _calibrate_gate(train: Sequence[Sample], percentile: float, tick: Callable[[], None]) -> Gate:
-    sharpness: dict[str, list[float]] = defaultdict(list)
-    for sample in train:
-        if not sample.defective:
-            gray = to_gray(read_sample_image(sample))
-            sharpness[sample.product].append(mean_gradient(gray))
-        tick()
-    return calibrate_gate(sharpness, percentile)
+class _Ticks:
+    """Counts the images of all steps, of which there are about as many as it says."""
+
+    def __init__(
+        self, on_image: Callable[[int], None], split: dict[str, list[Sample]], sweep_images: int
+    ) -> None:
+        self._on_image = on_image
+        known = [*split["train"], *split["val"]]
+        # Validation images are answered to set the scores, the defective ones for the pixels too,
+        # and with the test images once more for the figures.
+        answered = [*split["val"], *split["val"], *split["test"]]
+        answered += [sample for sample in split["val"] if sample.defective]
+        swept = choose_sweep_images(split["val"], sweep_images)
+        # Of about half of the kinds a level is broken, and looked at more closely.
+        refined = len(swept) * REFINEMENTS * len(COARSE) // 2
+        products = {sample.product for sample in known}
+        self._total = (
+            len(answered)
+            + sum(not sample.defective for sample in known)
+            + count_answers(swept)
+            + refined
+            + len(products) * REFERENCE_IMAGES
+        )
+        self._count = 0
+
+    def __call__(self) -> None:
+        self._count += 1
+        self._total = max(self._total, self._count)
+        self._on_image(self._total)
+
+
+def _calibrate_gate(
+    engine: Engine,
+    known: Sequence[Sample],
+    val: Sequence[Sample],
+    thresholds: Thresholds,
+    config: Config,
+    tick: Callable[[], None],
+) -> Gate:
+    settings = config.calibration
+    rows = sweep_closely(
+        engine,
+        choose_sweep_images(val, settings.sweep_images),
+        thresholds,
+        ellipses=config.inference.ellipses,
+        promise=settings,
+        on_image=tick,
+    )
+    write_atomically(config.run / ROBUSTNESS, rows.to_csv(index=False, float_format="%.6g"))
+    products = {
+        product: calibrate_product(
+            measure_good([sample for sample in known if sample.product == product], tick),
+            fit_curves(rows, product),
+            settings,
+            tick,
+        )
+        for product in sorted({sample.product for sample in known})
+    }
+    gate = calibrate_gate(products, settings)
+    for product, own in products.items():
+        figure = plot_curves(own.curve, gate, example_of(val, product))
+        write_atomically(config.run / PLOTS / f"robustness_{product}.png", to_png(figure))
+    return gate
 
 
 def calibrate_thresholds(

@@ -2,13 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from defectseg import __version__
-from defectseg.bundle import Calibration
+from defectseg.bundle import Calibration, CurvePoint, Gate
 from defectseg.config import Config, InferenceSettings
 from defectseg.dataset.manifest import SPLITS, Sample
 from defectseg.evaluation.figures import Compared, Evaluation, Figures
+from defectseg.evaluation.robustness import breaking_point
 from defectseg.evaluation.tables import compared_columns, show
+from defectseg.quality.baseline import false_alarm_bound
+from defectseg.quality.distortions import SWEEP
+
+PROMISE_COLUMNS = ("distortion", "believed to", "not from", "IoU left", "escapes added")
 
 
 def write_model_card(
@@ -61,21 +67,78 @@ def write_model_card(
         f"so that at most {100 * targets.max_escape:g} % of the defective ones PASS and at most "
         f"{100 * targets.max_overkill:g} % of the good ones FAIL.",
         "",
-        "Sharpness (mean absolute gradient over both axes, gray levels a pixel) below which an "
-        f"image is for RETAKE, percentile {calibration.gate.percentile:g} of the good training "
-        "images:",
-        "",
-        "| product | score area, px | sharpness limit | good training images |",
-        "|---|---|---|---|",
-        *(
-            f"| {product} | {thresholds.score_area_px[product]} | {gate.limit:.2f} | "
-            f"{len(gate.sharpness)} |"
-            for product, gate in calibration.gate.products.items()
-        ),
-        "",
+        *_gate_section(calibration),
         "The model knows these products only, seen by this camera and light.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _gate_section(calibration: Calibration) -> list[str]:
+    gate, areas = calibration.gate, calibration.thresholds.score_area_px
+    lines = ["## Which images are believed", ""]
+    if gate.fixed_sharpness is not None:
+        lines += [
+            f"Those of a mean gradient of at least {gate.fixed_sharpness:g} gray levels a pixel, a "
+            "limit that was set by hand.",
+            "",
+        ]
+    else:
+        lines += [
+            "An image is for RETAKE where defective validation images, distorted until they looked "
+            f"like it, had less than {100 * gate.min_iou_share:g} % of their IoU left or escaped "
+            f"by {100 * gate.max_escape_rise:g} points more; or where it is unlike any good image "
+            f"(p ≤ {gate.alpha:g}) and any distorted one. Of good images the latter stops at most "
+            f"{100 * gate.alpha:g} % on average; with those at hand, at most the share below, with "
+            "95 % confidence.",
+            "",
+        ]
+    lines += [
+        "| product | score area, px | sharpness limit | good images ranked | stopped at most |",
+        "|---|---|---|---|---|",
+    ]
+    for product, own in gate.products.items():
+        ranked = len(own.baseline.deviations)
+        bound = 100 * false_alarm_bound(ranked, gate.alpha)
+        lines.append(
+            f"| {product} | {areas[product]} | {own.sharpness_limit:.2f} | {ranked} | "
+            f"{bound:.1f} % |"
+        )
+    lines += [
+        "",
+        "The sharpness limit, a mean absolute gradient, is where blur alone breaks the promise. "
+        "What is left of the IoU and what more escapes, with 80 % bounds by bootstrap:",
+        "",
+        f"| product | {' | '.join(PROMISE_COLUMNS)} |",
+        "|---|" + "---|" * len(PROMISE_COLUMNS),
+    ]
+    for product, own in gate.products.items():
+        rows = promise_rows(gate, own.curve)
+        lines += [f"| {product} | " + " | ".join(row) + " |" for row in rows]
+    return [*lines, ""]
+
+
+def promise_rows(gate: Gate, curve: Sequence[CurvePoint]) -> list[tuple[str, ...]]:
+    """Return a row for each kind of distortion, as `PROMISE_COLUMNS`: how far it is believed."""
+    rows: list[tuple[str, ...]] = []
+    for kind, own in groupby(curve, key=lambda point: point.kind):
+        points = list(own)
+        broken = breaking_point(points, gate)
+        kept = points[: points.index(broken)] if broken else points
+        what = f"{kind.replace('_', ' ')}, {SWEEP[kind].unit}"
+        believed = f"{kept[-1].level:.3g}" if kept else "—"
+        if broken is None:
+            rows.append((what, believed, "—", "—", "—"))
+        else:
+            rows.append(
+                (
+                    what,
+                    believed,
+                    f"{broken.level:.3g}",
+                    f"{100 * broken.iou_share:.0f} % (≥ {100 * broken.iou_share_low:.0f})",
+                    f"{100 * broken.escape_rise:.0f} % (≤ {100 * broken.escape_rise_high:.0f})",
+                )
+            )
+    return rows
 
 
 def _describe(inference: InferenceSettings) -> str:

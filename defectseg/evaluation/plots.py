@@ -1,5 +1,6 @@
 """Plots and pictures of a model's answers."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,6 +85,13 @@ def plot_iou(frame: pd.DataFrame, figures: Figures) -> Figure:
     axes.set(xlim=(-0.02, 1))
     axes.legend(loc="upper left")
     return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
 
 
 def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:

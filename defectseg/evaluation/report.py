@@ -1,7 +1,6 @@
 """What `defectseg evaluate` leaves: a page, plots, and the figures for programs."""
 
 import base64
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from defectseg.atomic import write_atomically
 from defectseg.bundle import Bundle, Calibration, Thresholds
@@ -21,6 +19,7 @@ from defectseg.evaluation.plots import (
     plot_error_rates,
     plot_iou,
     plot_precision_recall,
+    to_png,
 )
 from defectseg.evaluation.tables import EMPTY, compared_columns, figure_rows
 from defectseg.image_io import encode_picture, write_picture
@@ -115,7 +114,7 @@ def _plots(frame: pd.DataFrame, overall: Figures, thresholds: Thresholds) -> dic
         plots["precision_recall"] = plot_precision_recall(read, overall)
     if overall.iou_mean is not None:
         plots["iou"] = plot_iou(read, overall)
-    return {name: _png(figure) for name, figure in plots.items()}
+    return {name: to_png(figure) for name, figure in plots.items()}
 
 
 def worst_first(frame: pd.DataFrame) -> list[int]:
@@ -134,9 +133,3 @@ def worst_first(frame: pd.DataFrame) -> list[int]:
     badness = np.where(defective, iou, -read["score"])
     order = read.assign(rank=rank, badness=badness).sort_values(["rank", "badness"], kind="stable")
     return [int(index) for index in order.index[order["rank"] < 3]]
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

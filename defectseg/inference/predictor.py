@@ -5,33 +5,66 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from defectseg.bundle import Bundle, Calibration
+from defectseg.bundle import Bundle, Calibration, Thresholds
 from defectseg.errors import DefectsegError
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.regions import Region, area_scores, find_regions
 from defectseg.inference.verdict import Verdict, decide
-from defectseg.quality.gate import ImageQuality, measure_quality
+from defectseg.quality.gate import ImageQuality, measure_quality, open_gates
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """All that is known of an inspected image.
+class Answer:
+    """What the network says of an image, whether it may be believed or not.
 
     Attributes
     ----------
     score : float
         The highest of `regions.area_scores`, in [0, 1).
     mask : ndarray of shape (H, W), uint8
-        1 on the defects; it is made of an untrusted image too.
+        1 on the defects.
     regions : tuple of Region
         Strongest first.
-    quality : ImageQuality
-    verdict : Verdict
     """
 
     score: float
     mask: npt.NDArray[np.uint8]
     regions: tuple[Region, ...]
+
+
+def find_defects(
+    engine: Engine,
+    image: npt.NDArray[np.uint8],
+    thresholds: Thresholds,
+    product: str,
+    *,
+    ellipses: bool,
+) -> Answer:
+    """Return the network's answer to an image of ``(H, W)`` or ``(H, W, 3)`` uint8."""
+    probability = engine.probability(image)
+    scores = area_scores(probability, thresholds.score_area_px[product])
+    regions, mask = find_regions(
+        probability,
+        scores,
+        pixel_threshold=thresholds.pixel,
+        least_score=thresholds.review,
+        as_ellipses=ellipses,
+    )
+    return Answer(float(scores.max()), mask, tuple(regions))
+
+
+@dataclass(frozen=True)
+class Inspection(Answer):
+    """All that is known of an inspected image.
+
+    Attributes
+    ----------
+    score, mask, regions
+        See `Answer`.
+    quality : ImageQuality
+    verdict : Verdict
+    """
+
     quality: ImageQuality
     verdict: Verdict
 
@@ -51,6 +84,7 @@ class Predictor:
         self.engine = engine
         self.calibration = calibration
         self.ellipses = ellipses
+        self._gates = open_gates(calibration.gate)
 
     def inspect(self, image: npt.NDArray[np.uint8], product: str) -> Inspection:
         """Inspect an image of ``(H, W)`` or ``(H, W, 3)`` uint8.
@@ -60,26 +94,16 @@ class Predictor:
         DefectsegError
             If the bundle was not trained on the product.
         """
-        gates = self.calibration.gate.products
-        if product not in gates:
+        if product not in self._gates:
             raise DefectsegError(
-                f"The bundle knows no product {product!r}; it was trained on {', '.join(gates)}."
+                f"The bundle knows no product {product!r}; it was trained on "
+                f"{', '.join(self._gates)}."
             )
         thresholds = self.calibration.thresholds
-        area_px = thresholds.score_area_px[product]
-        quality = measure_quality(image, gates[product])
-        probability = self.engine.probability(image)
-        scores = area_scores(probability, area_px)
-        regions, mask = find_regions(
-            probability,
-            scores,
-            pixel_threshold=thresholds.pixel,
-            least_score=thresholds.review,
-            as_ellipses=self.ellipses,
-        )
-        score = float(scores.max())
-        verdict = decide(score, quality, thresholds)
-        return Inspection(score, mask, tuple(regions), quality, verdict)
+        quality = measure_quality(image, self._gates[product])
+        found = find_defects(self.engine, image, thresholds, product, ellipses=self.ellipses)
+        verdict = decide(found.score, quality, thresholds)
+        return Inspection(found.score, found.mask, found.regions, quality, verdict)
 
 
 def open_predictor(bundle: Bundle) -> Predictor:

@@ -44,18 +44,16 @@ def decide(score: float, quality: ImageQuality, thresholds: Thresholds) -> Verdi
         below. A score that is no number is for REVIEW, never a PASS.
     """
     if not quality.trusted:
-        reason = (
-            f"sharpness {quality.sharpness:.2f} is below the limit {quality.sharpness_limit:.2f}"
-        )
-        return Verdict(Outcome.RETAKE, (reason,))
+        return Verdict(Outcome.RETAKE, quality.remarks)
     if score >= thresholds.fail:
         reason = f"defect score {score:.3f} is at or above {thresholds.fail:.3f}"
-        return Verdict(Outcome.FAIL, (reason,))
+        return Verdict(Outcome.FAIL, (reason, *quality.remarks))
     if score < thresholds.review:
-        return Verdict(Outcome.PASS, ())
+        return Verdict(Outcome.PASS, quality.remarks)
     if math.isnan(score):
-        return Verdict(Outcome.REVIEW, ("defect score is not a number: the network failed",))
-    reason = (
-        f"defect score {score:.3f} is between {thresholds.review:.3f} and {thresholds.fail:.3f}"
-    )
-    return Verdict(Outcome.REVIEW, (reason,))
+        reason = "defect score is not a number: the network failed"
+    else:
+        reason = (
+            f"defect score {score:.3f} is between {thresholds.review:.3f} and {thresholds.fail:.3f}"
+        )
+    return Verdict(Outcome.REVIEW, (reason, *quality.remarks))

@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from defectseg.bundle import Calibration, Gate, ProductGate, Thresholds
+from defectseg.bundle import Calibration, Thresholds
 from defectseg.config import InferenceSettings
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
@@ -16,11 +16,12 @@ from defectseg.evaluation.figures import answer_empty
 from defectseg.image_io import read_image, write_gray, write_mask
 from defectseg.inference.predictor import Predictor
 from tests.engines import Brightness, Empty
+from tests.gates import fixed_gate
 
 THRESHOLDS = Thresholds(pixel=0.5, review=0.4, fail=0.6, score_area_px={"P": 1})
 CALIBRATION = Calibration(
     thresholds=THRESHOLDS,
-    gate=Gate(percentile=1, products={"P": ProductGate(limit=0.1, sharpness=(0.1,))}),
+    gate=fixed_gate(0.1, "P"),
     inference=InferenceSettings(),
     model_sha256="",
     data_sha256="",

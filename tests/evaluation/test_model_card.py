@@ -23,5 +23,7 @@ def test_the_card_says_what_the_bundle_holds(bundle_folder: Path) -> None:
             assert f" PASS {own['model']['defective_images']} |" in row
     for product, gate in calibration.gate.products.items():
         area = calibration.thresholds.score_area_px[product]
-        row = f"| {product} | {area} | {gate.limit:.2f} | {len(gate.sharpness)} |"
-        assert row in card
+        ranked = len(gate.baseline.deviations)
+        assert f"| {product} | {area} | {gate.sharpness_limit:.2f} | {ranked} |" in card
+        for kind in ("gaussian blur, σ, px", "noise, σ, gray levels", "jpeg, quality"):
+            assert f"| {product} | {kind} |" in card

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from defectseg.bundle import Bundle, Calibration, Gate, ProductGate, Thresholds, load_bundle
+from defectseg.bundle import Bundle, Calibration, Thresholds, load_bundle
 from defectseg.config import InferenceSettings
 from defectseg.errors import DefectsegError
 from defectseg.image_io import read_mask, write_gray
@@ -14,11 +14,11 @@ from defectseg.inference.folder import predict_folder
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.verdict import Outcome
 from tests.engines import Brightness
+from tests.gates import fixed_gate
 
-GATE = ProductGate(limit=1, sharpness=(1, 9))
 CALIBRATION = Calibration(
     thresholds=Thresholds(pixel=0.5, review=0.4, fail=0.6, score_area_px={"P": 3, "Coarse": 600}),
-    gate=Gate(percentile=1, products={"P": GATE, "Coarse": GATE}),
+    gate=fixed_gate(1, "P", "Coarse"),
     inference=InferenceSettings(),
     model_sha256="",
     data_sha256="",

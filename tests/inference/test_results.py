@@ -88,7 +88,9 @@ def test_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
 
 def inspection(mask: np.ndarray, *regions: Region) -> Inspection:
-    quality = ImageQuality(3.14159265, 2, gate_p_value=0.5, noise_sigma=1.5, mean_luma=100.126)
+    quality = ImageQuality(
+        3.14159265, 2, gate_p_value=0.5, noise_sigma=1.5, mean_luma=100.126, belief=1, trusted=True
+    )
     verdict = Verdict(Outcome.FAIL, ("defect score 0.900 is at or above 0.750", "and so on"))
     return Inspection(0.9, mask, regions, quality, verdict)
 

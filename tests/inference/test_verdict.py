@@ -9,11 +9,12 @@ from defectseg.quality.gate import ImageQuality
 THRESHOLDS = Thresholds(pixel=0.5, review=0.25, fail=0.75, score_area_px={"P": 5})
 
 
-def quality(sharpness: float, limit: float = 2.0) -> ImageQuality:
-    return ImageQuality(sharpness, limit, gate_p_value=0.5, noise_sigma=1, mean_luma=100)
+def quality(*remarks: str, trusted: bool) -> ImageQuality:
+    return ImageQuality(3, 2, 0.5, 1, 100, belief=1, trusted=trusted, remarks=remarks)
 
 
-SHARP, BLURRED, UNKNOWN = quality(3), quality(1), quality(math.nan)
+SHARP, BLURRED = quality(trusted=True), quality("likely defocus", trusted=False)
+UNUSUAL = quality("unusual, but harmless", trusted=True)
 
 
 @pytest.mark.parametrize(
@@ -26,13 +27,10 @@ SHARP, BLURRED, UNKNOWN = quality(3), quality(1), quality(math.nan)
         (0.75, SHARP, Outcome.FAIL),
         (1, SHARP, Outcome.FAIL),
         (math.nan, SHARP, Outcome.REVIEW),
-        (0, quality(2), Outcome.PASS),  # at the limit
-        (0, quality(math.nextafter(2, 0)), Outcome.RETAKE),
         (0, BLURRED, Outcome.RETAKE),
         (1, BLURRED, Outcome.RETAKE),  # a defect seen in a blurred image is not believed either
         (math.nan, BLURRED, Outcome.RETAKE),
-        (0, UNKNOWN, Outcome.RETAKE),
-        (1, UNKNOWN, Outcome.RETAKE),
+        (math.nan, UNUSUAL, Outcome.REVIEW),
     ],
 )
 def test_outcome(score: float, seen: ImageQuality, expected: Outcome) -> None:
@@ -46,7 +44,8 @@ def test_outcome(score: float, seen: ImageQuality, expected: Outcome) -> None:
     [
         (0.5, SHARP, "defect score 0.500 is between 0.250 and 0.750"),
         (0.8, SHARP, "defect score 0.800 is at or above 0.750"),
-        (0.8, BLURRED, "sharpness 1.00 is below the limit 2.00"),
+        (0.8, BLURRED, "likely defocus"),
+        (0.1, UNUSUAL, "unusual, but harmless"),
         (math.nan, SHARP, "defect score is not a number: the network failed"),
     ],
 )

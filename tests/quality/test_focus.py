@@ -1,11 +1,24 @@
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import pywt
+from skimage import data
+from skimage.measure import blur_effect
 
 from defectseg.dataset.synthetic import PRODUCTS, generate_sample
-from defectseg.quality.focus import mean_gradient, mean_luma, noise_sigma
+from defectseg.image_io import read_image, to_gray
+from defectseg.quality import focus
+from defectseg.quality.focus import (
+    MEASURES,
+    UNMEASURABLE,
+    mean_gradient,
+    mean_luma,
+    measure,
+    noise_sigma,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +82,182 @@ def test_noise_sigma_of_constant_and_tiny_images_is_0(shape: tuple[int, int]) ->
 
 def test_mean_luma_by_hand() -> None:
     assert mean_luma(np.array([[0, 255], [10, 15]], np.uint8)) == 70
+
+
+def reference(gray: np.ndarray) -> dict[str, float]:
+    """Each measure by its plain formula, in float64."""
+    image = gray.astype(np.float64)
+    mirrored = np.pad(image, 1, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view
+    laplace = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    sobel = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    second = np.outer([1, -2, 1], [1, -2, 1])
+
+    def apply(mask: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return np.einsum("rcij,ij->rc", windows(of, (3, 3)), mask)
+
+    gx, gy = apply(sobel, mirrored), apply(sobel.T, mirrored)
+    noise = np.sqrt(np.pi / 2) / 6 * np.abs(apply(second, image)).mean()
+    details = pywt.dwt2(image, "haar", mode="symmetric")[1]
+    values = {
+        "mean_gradient": sum(np.abs(axis).mean() for axis in np.gradient(image)),
+        "laplacian_variance": apply(laplace, mirrored).var(),
+        "tenengrad": (gx**2 + gy**2).mean(),
+        "tenengrad_compensated": (gx**2 + gy**2).mean() - 24 * noise**2,
+        "brenner": ((image[:, 2:] - image[:, :-2]) ** 2).mean(),
+        "wavelet_energy": sum((d**2).sum() for d in details) / (4 * details[0].size),
+        "high_frequency_ratio": plain_high_frequency_ratio(image),
+        "blur_effect": blur_effect(image / 255),
+        "noise_sigma": noise,
+        "mean_luma": image.mean(),
+        "clipped_low": (image == 0).mean(),
+        "clipped_high": (image == 255).mean(),
+    }
+    return values
+
+
+def plain_high_frequency_ratio(image: np.ndarray) -> float:
+    height, width = (min(side, 64) for side in image.shape)
+    top, left = image.shape[0] % height // 2, image.shape[1] % width // 2
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    # Hann without its outer zeros: sin² at 1 to n of n + 1 parts of half a turn.
+    rows, columns = (np.sin(np.pi * np.arange(1, n + 1) / (n + 1)) ** 2 for n in (height, width))
+    energy = np.zeros((height, width))
+    for row in range(top, image.shape[0] - height + 1, height):
+        for column in range(left, image.shape[1] - width + 1, width):
+            tile = image[row : row + height, column : column + width]
+            tile = (tile - tile.mean()) * np.outer(rows, columns)
+            energy += np.abs(np.fft.fft2(tile)) ** 2
+    return energy[radius >= 0.25].sum() / energy.sum()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(128, 192), (131, 75), (40, 211), (5, 4)])
+def test_fast_measures_equal_the_plain_formulas(shape: tuple[int, int], dtype: type) -> None:
+    rng = np.random.default_rng(7)
+    gray = cv2.GaussianBlur(rng.integers(0, 256, shape, np.uint8), (0, 0), 0.8)
+    gray[:2, :2] = 0, 255
+    gray = gray.astype(dtype)
+    if dtype is np.float64:
+        gray *= 1 - 1e-3 * rng.random(shape)
+    measured = dict(zip(MEASURES, np.array(measure(gray)), strict=True))
+    assert measured == pytest.approx(reference(gray), rel=1e-6)
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_fast_measures_of_textures_equal_the_plain_formulas(product: str) -> None:
+    gray, _ = generate_sample(product, defective=True, rng=np.random.default_rng(2), size=200)
+    measured = dict(zip(MEASURES, np.array(measure(gray)), strict=True))
+    expected = reference(gray) | {"tenengrad_compensated": measured["tenengrad_compensated"]}
+    assert measured == pytest.approx(expected, rel=1e-6)
+    compensated = measured["tenengrad"] - 24 * measured["noise_sigma"] ** 2
+    assert measured["tenengrad_compensated"] == pytest.approx(max(0, compensated))
+
+
+def test_each_function_is_the_column_of_its_name() -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    measures = measure(gray)
+    for name in MEASURES[:10]:
+        assert getattr(focus, name)(gray) == getattr(measures, name)
+    assert focus.clipped_shares(gray) == (measures.clipped_low, measures.clipped_high)
+
+
+def test_a_blurred_and_noisy_image_passes_for_sharp_by_laplacian_but_not_when_compensated() -> None:
+    image = data.camera()
+    poor = np.clip(
+        cv2.GaussianBlur(image, (0, 0), 2) + np.random.default_rng(0).normal(0, 10, image.shape),
+        0,
+        255,
+    ).astype(np.uint8)
+    assert measure(poor).laplacian_variance > measure(image).laplacian_variance
+    assert measure(poor).tenengrad_compensated < 0.6 * measure(image).tenengrad_compensated
+
+
+@pytest.mark.parametrize(("measure_name", "gain"), [("tenengrad", 24), ("laplacian_variance", 20)])
+def test_what_white_noise_adds(measure_name: str, gain: float) -> None:
+    # Sobel: 2 · (4 · 1² + 2 · 2²) = 24; Laplacian: 4 · 1² + 4² = 20. Of 160 000 pixels the mean
+    # square scatters by less than 1 %.
+    noise = np.random.default_rng(1).normal(128, 3, (400, 400))
+    assert getattr(measure(noise), measure_name) == pytest.approx(gain * 9, rel=0.03)
+
+
+def test_brenner_by_hand() -> None:
+    # (4 − 1)² and (9 − 2)²: 9 and 49.
+    assert focus.brenner(np.array([[1, 2, 4, 9]], np.uint8)) == pytest.approx(29)
+
+
+def test_wavelet_energy_by_hand() -> None:
+    # The diagonal detail of 1 0 / 0 1 is (1 + 1) / 2 = 1, the others are 0; over 4 pixels.
+    assert focus.wavelet_energy(np.array([[1, 0], [0, 1]], np.uint8)) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("period", "expected"), [(2, 1), (3, 1), (8, 0), (16, 0)])
+def test_high_frequency_ratio_of_stripes(period: int, expected: float) -> None:
+    # 1/2 and 1/3 cycles a pixel are above a quarter, 1/8 and 1/16 below it.
+    stripes = 128 + 50 * np.cos(2 * np.pi * np.arange(192) / period)
+    assert focus.high_frequency_ratio(np.tile(stripes, (128, 1))) == pytest.approx(
+        expected, abs=1e-3
+    )
+
+
+def test_shares_do_not_change_with_contrast() -> None:
+    image = np.random.default_rng(3).integers(0, 101, (128, 128)).astype(np.uint8)
+    assert focus.high_frequency_ratio(2 * image) == pytest.approx(focus.high_frequency_ratio(image))
+    assert focus.blur_effect(2 * image) == pytest.approx(focus.blur_effect(image))
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (1, 1), (1, 9), (2, 2), (3, 3), (3, 700)])
+@pytest.mark.parametrize("value", [0, 77, 255])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_constant_and_tiny_images_are_not_sharp(
+    shape: tuple[int, int], value: int, dtype: type
+) -> None:
+    measures = measure(np.full(shape, value, dtype))
+    assert np.isfinite(np.array(measures)).all()
+    assert np.array(measures)[:7] == pytest.approx(0)
+    assert measures.blur_effect == 1
+    assert measures.noise_sigma == 0
+    if measures is not UNMEASURABLE:
+        assert measures.mean_luma == value
+        assert (measures.clipped_low, measures.clipped_high) == (value == 0, value == 255)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_not_sharp(bad: float) -> None:
+    gray = np.random.default_rng(0).uniform(0, 255, (64, 64))
+    gray[3, 3] = bad
+    assert measure(gray) == UNMEASURABLE
+    for name in MEASURES[:10]:
+        assert getattr(focus, name)(gray) == getattr(UNMEASURABLE, name)
+
+
+def test_crop_and_tiles() -> None:
+    gray = np.arange(20).reshape(4, 5)
+    assert focus.crop(gray, (1, 2, 3, 2)).tolist() == [[11, 12, 13], [16, 17, 18]]
+    tiles = focus.divide_into_tiles(gray, 2, 2)
+    assert list(tiles) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert tiles[1, 1].tolist() == [[13, 14], [18, 19]]
+    assert sum(tile.size for tile in tiles.values()) == gray.size
+
+
+@pytest.mark.parametrize("region", [(0, 0, 6, 1), (-1, 0, 2, 2), (0, 0, 0, 1), (4, 3, 2, 1)])
+def test_a_region_outside_the_image_is_an_error(region: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="does not lie within the image of 5×4 pixels"):
+        focus.crop(np.zeros((4, 5)), region)
+
+
+def test_a_grid_finer_than_the_pixels_is_an_error() -> None:
+    with pytest.raises(ValueError, match="a grid of 5×1 does not fit the image of 4×5 pixels"):
+        focus.divide_into_tiles(np.zeros((4, 5)), 5, 1)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["mean_gradient", "tenengrad", "wavelet_energy"])
+def test_sharpness_falls_with_every_step_from_focus(real_data: Path, name: str) -> None:
+    stacks = [path for path in (real_data / "defocus_stacks").iterdir() if path.is_dir()]
+    assert stacks
+    for stack in stacks:
+        images = sorted(stack.glob("*.png"), key=lambda path: int(path.stem))
+        values = [getattr(measure(to_gray(read_image(path))), name) for path in images]
+        assert len(values) == 6
+        assert all(nearer > farther for nearer, farther in pairwise(values)), (stack, values)

@@ -1,0 +1,290 @@
+"""How a model's answers degrade as its images do: the sweep, and the curves of it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import isotonic_regression
+
+from defectseg.bundle import CurvePoint, Thresholds
+from defectseg.dataset.manifest import Sample
+from defectseg.dataset.samples import read_label, read_sample_image
+from defectseg.evaluation.scores import count_pixels, iou
+from defectseg.image_io import to_gray
+from defectseg.inference.engines import Engine
+from defectseg.inference.predictor import find_defects
+from defectseg.quality.distortions import SWEEP, distort
+from defectseg.quality.focus import MEASURES, measure
+from defectseg.quality.gate import UNTOUCHED
+
+Levels = Mapping[str, Sequence[float]]
+
+
+class Promise(Protocol):
+    """What must be left of a model's answers for it to be believed."""
+
+    @property
+    def min_iou_share(self) -> float:
+        """Share of the IoU of the untouched images."""
+
+    @property
+    def max_escape_rise(self) -> float:
+        """Rise of the escape rate."""
+
+
+COARSE: Levels = {name: kind.levels for name, kind in SWEEP.items()}
+REFINEMENTS = 2
+_RESAMPLINGS = 200
+_BOUND_PERCENT = 10  # one-sided
+# Of fewer defective images no curve of a product's own is drawn.
+_FEWEST_DEFECTIVE = 3
+
+
+def choose_sweep_images(samples: Sequence[Sample], defective: int) -> list[Sample]:
+    """Choose the images to distort: defective ones, and half as many good ones.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        In an order that says nothing of them; the first are taken.
+    defective : int
+        How many in all, shared evenly among the products, but at least three of each.
+    """
+    products = sorted({sample.product for sample in samples})
+    each = max(_FEWEST_DEFECTIVE, defective // len(products))
+    return [
+        sample
+        for product in products
+        for kind, count in ((True, each), (False, max(2, each // 2)))
+        for sample in [s for s in samples if s.product == product and s.defective is kind][:count]
+    ]
+
+
+def count_answers(samples: Sequence[Sample]) -> int:
+    """Return how many answers a coarse sweep of some samples takes."""
+    return len(samples) * (1 + sum(map(len, COARSE.values())))
+
+
+def sweep(
+    engine: Engine,
+    samples: Sequence[Sample],
+    thresholds: Thresholds,
+    *,
+    ellipses: bool,
+    levels: Levels = COARSE,
+    untouched: bool = True,
+    on_image: Callable[[], None] = lambda: None,
+) -> pd.DataFrame:
+    """Distort labelled images at each level of each kind, and let the network answer.
+
+    Parameters
+    ----------
+    engine : Engine
+    samples : sequence of Sample
+    thresholds : Thresholds
+    ellipses : bool
+        As `inference.predictor.find_defects`.
+    levels : mapping of str to sequence of float
+        By kind, of `distortions.SWEEP`.
+    untouched : bool
+        Answer the images as they are, too.
+    on_image : callable
+        Called after each answer.
+
+    Returns
+    -------
+    DataFrame
+        A row an image and level: image, product, defective, kind, level (0 where untouched),
+        score, missed (defective, and no more than a PASS by its score), alarmed (good, and not a
+        PASS), iou (NaN where good), and the columns of `focus.MEASURES`.
+
+    Raises
+    ------
+    DataError
+        If an image or a label cannot be read.
+    """
+    places = [(UNTOUCHED, 0.0)] if untouched else []
+    places += [(kind, level) for kind, own in levels.items() for level in own]
+    rows: list[dict[str, Any]] = []
+    for sample in samples:
+        image = read_sample_image(sample)
+        label = read_label(sample, image.shape[:2])
+        for kind, level in places:
+            picture = image if kind == UNTOUCHED else distort(image, kind, level, sample.sha256)
+            answer = find_defects(engine, picture, thresholds, sample.product, ellipses=ellipses)
+            # A score that is no number is neither passed nor right.
+            passed = answer.score < thresholds.review
+            rows.append(
+                {
+                    "image": str(sample.image),
+                    "product": sample.product,
+                    "defective": sample.defective,
+                    "kind": kind,
+                    "level": level,
+                    "score": answer.score,
+                    "missed": sample.defective and passed,
+                    "alarmed": not sample.defective and not passed,
+                    "iou": iou(count_pixels(label, answer.mask)) if sample.defective else np.nan,
+                }
+                | dict(zip(MEASURES, np.array(measure(to_gray(picture))), strict=True))
+            )
+            on_image()
+    return pd.DataFrame(rows)
+
+
+def sweep_closely(
+    engine: Engine,
+    samples: Sequence[Sample],
+    thresholds: Thresholds,
+    *,
+    ellipses: bool,
+    promise: Promise,
+    on_image: Callable[[], None] = lambda: None,
+) -> pd.DataFrame:
+    """Sweep coarsely, then twice more between the last good level and the first bad one.
+
+    Parameters as in `sweep` and `refine_levels`; returns the rows of all.
+    """
+    rows = sweep(engine, samples, thresholds, ellipses=ellipses, on_image=on_image)
+    products = sorted({sample.product for sample in samples})
+    for _ in range(REFINEMENTS):
+        parts = [rows]
+        for product in products:
+            levels = refine_levels(fit_curves(rows, product), promise)
+            own = [sample for sample in samples if sample.product == product]
+            parts.append(
+                sweep(
+                    engine,
+                    own,
+                    thresholds,
+                    ellipses=ellipses,
+                    levels=levels,
+                    untouched=False,
+                    on_image=on_image,
+                )
+            )
+        rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return rows
+
+
+def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[CurvePoint]:
+    """Return the degradation curve of each kind, the weakest level first.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of `sweep`.
+    product : str
+        Whose curve; where fewer than three of its images are defective, that of all products.
+    seed : int
+        Of the bootstrap: 200 draws of the defective images, with 80 % between the bounds.
+
+    Raises
+    ------
+    ValueError
+        If no image is defective.
+    """
+    own = rows[rows["product"] == product]
+    if own.loc[own["defective"], "image"].nunique() < _FEWEST_DEFECTIVE:
+        own = rows
+    defective, good = own[own["defective"]], own[~own["defective"]]
+    if defective.empty:
+        raise ValueError("Expected defective images. Received none.")
+    images = defective["image"].unique()
+    rng = np.random.default_rng(seed)
+    # The first is all images as they are.
+    draws = [
+        np.arange(len(images)),
+        *rng.integers(0, len(images), (_RESAMPLINGS, len(images))),
+    ]
+    overkill = good.groupby(["kind", "level"])["alarmed"].mean()
+    untouched = {
+        column: _table(defective, column, [(UNTOUCHED, 0.0)]).loc[images].to_numpy(float)
+        for column in ("iou", "missed")
+    }
+    points = []
+    for kind in SWEEP:
+        places = [(kind, level) for level in _weakest_first(defective, kind)]
+        if not places:
+            continue
+        levels = {
+            column: _table(defective, column, places).loc[images].to_numpy(float)
+            for column in ("iou", "missed")
+        }
+        shares, rises = [], []
+        for draw in draws:
+            base = max(float(untouched["iou"][draw].mean()), 1e-9)
+            shares.append(_monotone([base, *levels["iou"][draw].mean(axis=0)], falling=True) / base)
+            missed = [untouched["missed"][draw].mean(), *levels["missed"][draw].mean(axis=0)]
+            rises.append(_monotone(missed, falling=False) - missed[0])
+        low = np.percentile(shares, _BOUND_PERCENT, axis=0)
+        high = np.percentile(rises, 100 - _BOUND_PERCENT, axis=0)
+        points += [
+            CurvePoint(
+                kind=kind,
+                level=level,
+                iou_share=float(shares[0][place]),
+                iou_share_low=float(low[place]),
+                escape_rise=float(rises[0][place]),
+                escape_rise_high=float(high[place]),
+                overkill=float(overkill.get((kind, level), 0.0)),
+            )
+            for place, (_, level) in enumerate(places, start=1)
+        ]
+    return points
+
+
+def breaking_point(curve: Sequence[CurvePoint], promise: Promise) -> CurvePoint | None:
+    """Return the weakest level of a kind at which the model is not believed, if there is one.
+
+    Parameters
+    ----------
+    curve : sequence of CurvePoint
+        Of one kind, the weakest first.
+    promise : Promise
+        What the bounds of the curve must keep.
+    """
+    for point in curve:
+        kept = point.iou_share_low >= promise.min_iou_share
+        if not kept or point.escape_rise_high > promise.max_escape_rise:
+            return point
+    return None
+
+
+def refine_levels(curve: Sequence[CurvePoint], promise: Promise) -> dict[str, list[float]]:
+    """Return, for each kind that breaks the promise, the level between the last good and first bad.
+
+    The geometric mean of both; none where already the weakest level breaks it.
+    """
+    between: dict[str, list[float]] = {}
+    for kind, points in groupby(curve, key=lambda point: point.kind):
+        own = list(points)
+        broken = breaking_point(own, promise)
+        if broken is not None and broken is not own[0]:
+            last_good = own[own.index(broken) - 1]
+            between[kind] = [math.sqrt(last_good.level * broken.level)]
+    return between
+
+
+def _weakest_first(rows: pd.DataFrame, kind: str) -> list[float]:
+    """Return the levels of a kind that all images have; others were refined for one product."""
+    counts = rows.loc[rows["kind"] == kind].groupby("level")["image"].nunique()
+    levels = sorted(float(level) for level in counts.index[counts == rows["image"].nunique()])
+    weakest, strongest = SWEEP[kind].levels[0], SWEEP[kind].levels[-1]
+    return levels if weakest < strongest else levels[::-1]
+
+
+def _table(rows: pd.DataFrame, column: str, places: Sequence[tuple[str, float]]) -> pd.DataFrame:
+    """Return a row an image and a column a place."""
+    table = rows.pivot_table(
+        index="image", columns=["kind", "level"], values=column, aggfunc="mean", observed=True
+    )
+    return table[list(places)]
+
+
+def _monotone(values: Sequence[float], *, falling: bool) -> npt.NDArray[np.float64]:
+    return np.asarray(isotonic_regression(values, increasing=not falling).x)

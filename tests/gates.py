@@ -1,0 +1,34 @@
+"""Quality gates for tests of what is around them."""
+
+import numpy as np
+
+from defectseg.bundle import Baseline, Gate, ProductGate, Reference
+
+_IDENTITY = tuple(tuple(map(float, row)) for row in np.eye(12))
+
+
+def fixed_gate(limit: float, *products: str) -> Gate:
+    """A gate whose only limit is a mean gradient that was set by hand."""
+    product = ProductGate(
+        baseline=Baseline(center=(0.0,) * 12, whiten=_IDENTITY, deviations=(1.0,)),
+        sharpness_limit=limit,
+        curve=(),
+        references=(
+            Reference(
+                kind="untouched",
+                level=0,
+                iou_share_low=1,
+                escape_rise_high=0,
+                coordinates=(0.0,) * 12,
+            ),
+        ),
+        metric=_IDENTITY,
+        reach=1,
+    )
+    return Gate(
+        alpha=0.5,
+        fixed_sharpness=limit,
+        max_escape_rise=0.02,
+        min_iou_share=0.8,
+        products=dict.fromkeys(products, product),
+    )
