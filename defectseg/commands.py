@@ -139,12 +139,14 @@ def predict(model: Path, source: Path, output: Path, *, product: str | None) -> 
 def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str | None) -> int:
     """Measure a bundle on labelled images; return the exit status."""
     from defectseg.bundle import load_bundle
+    from defectseg.evaluation.blur_check import blur_rows, rate_blur_classifier
     from defectseg.evaluation.evaluate import evaluate as evaluate_samples
     from defectseg.evaluation.evaluate import select_samples
     from defectseg.evaluation.figures import summarise
     from defectseg.evaluation.report import PAGE, count_seen, write_evaluation
     from defectseg.evaluation.tables import compared_columns, figure_rows
     from defectseg.inference.predictor import open_predictor
+    from defectseg.quality.blur_classifier import load_general_classifier
 
     bundle = load_bundle(model)
     _check_free(output)
@@ -154,9 +156,14 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
         frame = evaluate_samples(predictor, samples, tick)
         evaluation = summarise(frame)
         title = f"{data.resolve().name}, {split} images"
-        write_evaluation(stage, predictor, samples, frame, evaluation, title=title, bundle=bundle)
+        rates = rate_blur_classifier(load_general_classifier(), samples)
+        write_evaluation(
+            stage, predictor, samples, frame, evaluation, rates, title=title, bundle=bundle
+        )
     columns = compared_columns({"all": evaluation.overall})
     print_table(escape(title), figure_rows(columns))
+    if rates:
+        print_table("Blur classifier, on these images and blurred copies", blur_rows(rates))
     if seen := count_seen(samples, bundle.calibration):
         out.print(f"[red]{seen} of the images were trained on: this flatters the model.[/]")
     out.print(f"Open {bold(output / PAGE)}; every image has its row in images.csv.")

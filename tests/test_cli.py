@@ -1,3 +1,5 @@
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +10,24 @@ import pytest
 from typer.testing import CliRunner
 
 from defectseg.annotations.layouts import READERS
+from defectseg.bundle import load_bundle
 from defectseg.cli import Layout, app
+from defectseg.dataset.manifest import read_manifest
+from defectseg.image_io import read_image
+from defectseg.quality.distortions import SWEEP
 
-COMMANDS = ("synth", "prepare", "train", "evaluate", "predict", "demo")
+COMMANDS = (
+    "synth",
+    "prepare",
+    "train",
+    "evaluate",
+    "robustness",
+    "calibrate",
+    "predict",
+    "sharpness",
+    "monitor",
+    "demo",
+)
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -60,6 +77,65 @@ def test_synth_leaves_an_occupied_folder_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_sharpness_of_a_folder_with_a_damaged_image(tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    run("synth", "--output", source, "--product", "Class2", "--good", 3, "--size", 64)
+    status, text = run("sharpness", source, "--output", output)
+    assert status == 0, text
+    (source / "broken.png").write_text("no image")
+    # The second time it replaces what it left before.
+    status, text = run("sharpness", source, "--output", output, "--classifier", "--grid", "2x2")
+    assert status == 1, text
+    assert "broken.png could not be measured" in text
+    table = pd.read_csv(output / "sharpness.csv")
+    assert list(table.columns[-3:]) == ["tile_row", "tile_column", "sharp_probability"]
+    assert len(table) == 4 * table["image"].nunique()
+    assert not table.isna().any().any()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_sharpness_does_not_write_where_it_would_harm(inside: bool, tmp_path: Path) -> None:
+    run("synth", "--output", tmp_path / "in", "--product", "Class2", "--good", 2, "--size", 64)
+    output = tmp_path / "in" / "out" if inside else tmp_path / "mine"
+    if not inside:
+        output.mkdir()
+        (output / "mine.txt").write_text("mine")
+    status, text = run("sharpness", tmp_path / "in", "--output", output)
+    assert status == 2
+    assert ("lies within" if inside else "is not empty") in text
+    assert not (output / "sharpness.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_bundle_is_swept_and_calibrated_anew(bundle_folder: Path, tmp_path: Path) -> None:
+    status, text = run(
+        "robustness", "--model", bundle_folder, "--images", 3, "--output", tmp_path / "curves"
+    )
+    assert status == 0, text
+    assert "silent escapes" in text
+    record = json.loads((tmp_path / "curves" / "robustness.json").read_text())
+    assert set(record["curves"]) == {"Class1", "Class5"}
+    rows = pd.read_csv(tmp_path / "curves" / "robustness.csv")
+    assert set(rows["kind"]) == {"untouched", *SWEEP}
+    assert read_image(tmp_path / "curves" / "robustness_Class1.png").ndim == 3
+    page = (tmp_path / "curves" / "robustness.html").read_text("utf-8")
+    assert "http" not in page
+
+    model = shutil.copytree(bundle_folder, tmp_path / "copy")
+    before = load_bundle(model).calibration
+    status, text = run("calibrate", "--model", model, "--set", "calibration.fixed_sharpness=1e9")
+    assert status == 0, text
+    after = load_bundle(model)
+    assert after.calibration.thresholds == before.thresholds
+    assert after.calibration.gate.products == before.gate.products
+    assert after.config.calibration.fixed_sharpness == 1e9
+    status, _ = run(
+        "predict", "--model", model, "--product", "Class1", "--output", tmp_path / "out",
+        "--input", Path(read_manifest(after.config.data)[0].image).parent,
+    )  # fmt: skip
+    assert set(pd.read_csv(tmp_path / "out" / "predictions.csv")["outcome"]) == {"RETAKE"}
+
+
 def test_a_fault_of_our_own_is_told_from_unreadable_images(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -81,6 +157,12 @@ def test_a_fault_of_our_own_is_told_from_unreadable_images(
         (("evaluate", "--model", "{}/absent", "--data", "{}", "--output", "{}/new"), "bundle"),
         (("evaluate", "--model", "{}", "--data", "{}", "--output", "{}/new"), "missing"),
         (("prepare", "--input", "{}", "--output", "{}/new", "--layout", "odd"), "article"),
+        (("robustness", "--model", "{}/absent", "--output", "{}/new"), "bundle"),
+        (("calibrate", "--model", "{}"), "holds no model.keras"),
+        (("calibrate", "--model", "{}", "--set", "train.epochs=3"), "train anew"),
+        (("sharpness", "{}", "--output", "{}/new"), "holds no images"),
+        (("sharpness", "{}", "--output", "{}/new", "--grid", "3"), "expected 2 whole numbers"),
+        (("sharpness", "{}", "--output", "{}/new", "--region", "1,2,3"), "such as 10,20,300,200"),
     ],
 )
 def test_usage_and_data_errors_end_with_2_and_write_nothing(

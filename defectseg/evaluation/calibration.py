@@ -39,7 +39,6 @@ from defectseg.evaluation.gate_calibration import (
 from defectseg.evaluation.model_card import write_model_card
 from defectseg.evaluation.plots import answer_sheet, to_png
 from defectseg.evaluation.robustness import (
-    COARSE,
     REFINEMENTS,
     choose_sweep_images,
     count_answers,
@@ -57,6 +56,7 @@ from defectseg.image_io import write_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.regions import area_scores, find_regions
+from defectseg.quality.distortions import SWEEP
 
 _SMALL_DEFECT_PERCENTILE = 5
 
@@ -133,7 +133,7 @@ class _Ticks:
         answered += [sample for sample in split["val"] if sample.defective]
         swept = choose_sweep_images(split["val"], sweep_images)
         # Of about half of the kinds a level is broken, and looked at more closely.
-        refined = len(swept) * REFINEMENTS * len(COARSE) // 2
+        refined = len(swept) * REFINEMENTS * len(SWEEP) // 2
         products = {sample.product for sample in known}
         self._total = (
             len(answered)

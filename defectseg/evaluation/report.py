@@ -12,6 +12,7 @@ import pandas as pd
 from defectseg.atomic import write_atomically
 from defectseg.bundle import Bundle, Calibration, Thresholds
 from defectseg.dataset.manifest import Sample
+from defectseg.evaluation.blur_check import blur_rows
 from defectseg.evaluation.figures import Evaluation, Figures
 from defectseg.evaluation.plots import (
     MAX_TILES,
@@ -26,6 +27,7 @@ from defectseg.image_io import encode_picture, write_picture
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.verdict import Outcome
 from defectseg.page import render
+from defectseg.quality.blur_classifier import Rates
 
 PAGE, FIGURES, IMAGES = "evaluation.html", "evaluation.json", "images.csv"
 
@@ -36,6 +38,7 @@ def write_evaluation(
     samples: Sequence[Sample],
     frame: pd.DataFrame,
     evaluation: Evaluation,
+    blur: Sequence[Rates],
     *,
     title: str,
     bundle: Bundle,
@@ -50,6 +53,8 @@ def write_evaluation(
     samples, frame : sequence of Sample, DataFrame
         What was inspected, and the rows of `evaluate.evaluate` in the same order.
     evaluation : Evaluation
+    blur : sequence of Rates
+        Of `blur_check.rate_blur_classifier`; none if it was not measured.
     title : str
         Of the page: what was evaluated.
     bundle : Bundle
@@ -66,6 +71,7 @@ def write_evaluation(
         "images_sha256": [sample.sha256 for sample in samples],
         "thresholds": calibration.thresholds.model_dump(),
         **asdict(evaluation),
+        "blur_classifier": [asdict(own) for own in blur],
     }
     write_atomically(folder / FIGURES, json.dumps(record, indent=2) + "\n")
     overall = evaluation.overall.model
@@ -89,6 +95,7 @@ def write_evaluation(
             "By kind of defect": figure_rows(compared_columns(evaluation.kinds))
             if len(evaluation.kinds) > 1
             else [],
+            "Blur classifier, on these images and blurred copies": blur_rows(blur),
         },
         empty=EMPTY,
         seen=seen,

@@ -17,7 +17,7 @@ from defectseg.evaluation.scores import count_pixels, iou
 from defectseg.image_io import to_gray
 from defectseg.inference.engines import Engine
 from defectseg.inference.predictor import find_defects
-from defectseg.quality.distortions import SWEEP, distort
+from defectseg.quality.distortions import SWEEP, Kind, distort
 from defectseg.quality.focus import MEASURES, measure
 from defectseg.quality.gate import UNTOUCHED
 
@@ -36,12 +36,11 @@ class Promise(Protocol):
         """Rise of the escape rate."""
 
 
-COARSE: Levels = {name: kind.levels for name, kind in SWEEP.items()}
 REFINEMENTS = 2
 _RESAMPLINGS = 200
 _BOUND_PERCENT = 10  # one-sided
 # Of fewer defective images no curve of a product's own is drawn.
-_FEWEST_DEFECTIVE = 3
+_FEWEST_DEFECTIVE, _FEWEST_GOOD = 3, 2
 
 
 def choose_sweep_images(samples: Sequence[Sample], defective: int) -> list[Sample]:
@@ -56,17 +55,18 @@ def choose_sweep_images(samples: Sequence[Sample], defective: int) -> list[Sampl
     """
     products = sorted({sample.product for sample in samples})
     each = max(_FEWEST_DEFECTIVE, defective // len(products))
-    return [
-        sample
-        for product in products
-        for kind, count in ((True, each), (False, max(2, each // 2)))
-        for sample in [s for s in samples if s.product == product and s.defective is kind][:count]
-    ]
+    chosen = []
+    for product in products:
+        own = [sample for sample in samples if sample.product == product]
+        bad = [sample for sample in own if sample.defective][:each]
+        good = [sample for sample in own if not sample.defective]
+        chosen += [*bad, *good[: max(_FEWEST_GOOD, len(bad) // 2)]]
+    return chosen
 
 
 def count_answers(samples: Sequence[Sample]) -> int:
     """Return how many answers a coarse sweep of some samples takes."""
-    return len(samples) * (1 + sum(map(len, COARSE.values())))
+    return len(samples) * (1 + sum(len(kind.levels) for kind in SWEEP.values()))
 
 
 def sweep(
@@ -75,7 +75,8 @@ def sweep(
     thresholds: Thresholds,
     *,
     ellipses: bool,
-    levels: Levels = COARSE,
+    kinds: Mapping[str, Kind] = SWEEP,
+    levels: Levels | None = None,
     untouched: bool = True,
     on_image: Callable[[], None] = lambda: None,
 ) -> pd.DataFrame:
@@ -88,8 +89,9 @@ def sweep(
     thresholds : Thresholds
     ellipses : bool
         As `inference.predictor.find_defects`.
-    levels : mapping of str to sequence of float
-        By kind, of `distortions.SWEEP`.
+    kinds : mapping of str to Kind
+    levels : mapping of str to sequence of float, optional
+        By kind; all of them by default.
     untouched : bool
         Answer the images as they are, too.
     on_image : callable
@@ -108,13 +110,17 @@ def sweep(
         If an image or a label cannot be read.
     """
     places = [(UNTOUCHED, 0.0)] if untouched else []
+    if levels is None:
+        levels = {name: kind.levels for name, kind in kinds.items()}
     places += [(kind, level) for kind, own in levels.items() for level in own]
     rows: list[dict[str, Any]] = []
     for sample in samples:
         image = read_sample_image(sample)
         label = read_label(sample, image.shape[:2])
         for kind, level in places:
-            picture = image if kind == UNTOUCHED else distort(image, kind, level, sample.sha256)
+            picture = image
+            if kind != UNTOUCHED:
+                picture = distort(image, kind, level, sample.sha256, kinds)
             answer = find_defects(engine, picture, thresholds, sample.product, ellipses=ellipses)
             # A score that is no number is neither passed nor right.
             passed = answer.score < thresholds.review

@@ -6,6 +6,7 @@ shape (H, W) or (H, W, 3), uint8, and returns a new one of the same form.
 
 import io
 import math
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -130,32 +131,34 @@ SWEEP: Mapping[str, Kind] = {
     "contrast": Kind(
         _LIGHT,
         "share left",
-        (0.7, 0.5, 0.3, 0.2, 0.1, 0.05),
+        (0.5, 0.2, 0.1, 0.05),
         lambda image, level, rng: lower_contrast(image, level),
     ),
     "haze": Kind(
         _LIGHT,
         "share of white",
-        (0.2, 0.4, 0.6, 0.8, 0.9, 0.95),
+        (0.4, 0.7, 0.9, 0.95),
         lambda image, level, rng: add_haze(image, level),
     ),
     "darkening": Kind(
         _LIGHT,
         "share left",
-        (0.6, 0.4, 0.2, 0.1, 0.05, 0.03),
+        (0.4, 0.15, 0.06, 0.03),
         lambda image, level, rng: darken(image, level),
     ),
 }
 
 
-def distort(image: Image, kind: str, level: float, sha256: str) -> Image:
-    """Return the image distorted by a kind of `SWEEP`.
+def distort(
+    image: Image, kind: str, level: float, sha256: str, kinds: Mapping[str, Kind] = SWEEP
+) -> Image:
+    """Return the image distorted by one of the kinds.
 
     What is random depends on kind and image alone: from level to level one noise grows stronger,
     one motion longer. `sha256` is the image's, in hexadecimal.
     """
-    seed = [int(sha256[:8], 16), list(SWEEP).index(kind)]
-    return SWEEP[kind].apply(image, level, np.random.default_rng(seed))
+    seed = [int(sha256[:8], 16), zlib.crc32(kind.encode())]
+    return kinds[kind].apply(image, level, np.random.default_rng(seed))
 
 
 def _convolve(image: Image, kernel: npt.NDArray[np.float64]) -> Image:

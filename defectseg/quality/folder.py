@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from defectseg.errors import DataError, ImageReadError
 from defectseg.image_io import FoundFile, find_images, read_image, to_gray
-from defectseg.quality.blur_classifier import BlurClassifier
 from defectseg.quality.focus import UNMEASURABLE, Gray, Measures, crop, divide_into_tiles, measure
+
+if TYPE_CHECKING:
+    from defectseg.quality.blur_classifier import BlurClassifier
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def measure_folder(
     *,
     region_xywh: tuple[int, int, int, int] | None = None,
     grid: tuple[int, int] | None = None,
-    classifier: BlurClassifier | None = None,
+    classifier: "BlurClassifier | None" = None,
     on_image: Callable[[int], None] = lambda total: None,
 ) -> list[MeasuredImage]:
     """Measure every image below a folder.

@@ -47,6 +47,15 @@ def test_the_figures_are_those_of_the_bundle(evaluated: Path, bundle_folder: Pat
     assert record["seen_in_training"] == 0
 
 
+def test_the_blur_classifier_is_rated_at_each_threshold(evaluated: Path) -> None:
+    rates = json.loads((evaluated / "evaluation.json").read_text())["blur_classifier"]
+    assert [own["threshold"] for own in rates] == [0.5, 0.7, 0.8, 0.9, 0.95]
+    for kind in ("false_positive_rate", "true_positive_rate"):
+        values = [own[kind] for own in rates]
+        assert values == sorted(values, reverse=True)
+    assert "called sharp from" in (evaluated / "evaluation.html").read_text()
+
+
 def test_each_image_has_its_row(evaluated: Path, prepared: Path) -> None:
     rows = pd.read_csv(evaluated / "images.csv")
     images = [str(s.image) for s in read_manifest(prepared) if s.split == "test"]
