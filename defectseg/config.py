@@ -61,6 +61,7 @@ class AugmentSettings(_Settings):
     )
     blur_px: float = Field(default=0.0, ge=0, description="sigma at most")
     noise: float = Field(default=0.0, ge=0, description="sigma at most, in gray levels")
+    jpeg: int = Field(default=0, ge=0, le=95, description="JPEG quality at least; 0 for none")
     paste: float = Field(
         default=0.0, ge=0, le=1, description="share of good images that get a defect"
     )

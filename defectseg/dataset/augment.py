@@ -21,6 +21,7 @@ Map = npt.NDArray[np.float32]
 UNCHANGED = AugmentSettings(flip=False, quarter_turns=False)
 
 _ELASTIC_GRID_PX = 32
+_BEST_QUALITY = 95  # of JPEG
 
 
 def augment_pair(
@@ -141,10 +142,10 @@ def _ripple(x: Map, y: Map, amplitude: float, rng: np.random.Generator) -> tuple
 def degrade(
     picture: npt.NDArray[np.float32], rng: np.random.Generator, settings: AugmentSettings
 ) -> npt.NDArray[np.float32]:
-    """Change light, focus and noise of a picture ``(H, W, C)`` in [0, 255]; masks are not touched.
+    """Change light, focus and noise of a picture ``(H, W, C)`` in [0, 255], and compress it.
 
-    Light first, then focus, then noise: the order in which a camera meets them. Blur and noise
-    leave every second picture as it is.
+    Masks are not touched. Light first, then focus, noise and JPEG: the order in which a camera
+    meets them. Each of the last three leaves every second picture as it is.
     """
     if settings.light:
         picture = _relight(picture, settings.light, rng)
@@ -154,7 +155,20 @@ def degrade(
     if settings.noise and rng.random() < 0.5:
         sigma = rng.uniform(0, settings.noise)
         picture = picture + sigma * rng.standard_normal(picture.shape, np.float32)
-    return np.clip(picture, 0, 255).astype(np.float32)
+    picture = np.clip(picture, 0, 255).astype(np.float32)
+    if settings.jpeg and rng.random() < 0.5:
+        # As much worse from 10 to 5 as from 80 to 40.
+        quality = round(math.exp(rng.uniform(math.log(settings.jpeg), math.log(_BEST_QUALITY))))
+        picture = _compress(picture, quality)
+    return picture
+
+
+def _compress(picture: npt.NDArray[np.float32], quality: int) -> npt.NDArray[np.float32]:
+    _, encoded = cv2.imencode(
+        ".jpg", np.rint(picture).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    return decoded.reshape(picture.shape).astype(np.float32)
 
 
 def _relight(

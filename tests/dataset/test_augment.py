@@ -182,9 +182,9 @@ def test_liquify_of_full_strength_takes_r_from_r_squared_over_its_reach() -> Non
     assert moved_x[0, :4].tolist() == [1.125, 2.0, 8.0, 100.0]
 
 
-def test_light_focus_and_noise_change_the_picture_and_stay_in_range() -> None:
+def test_light_focus_noise_and_jpeg_change_the_picture_and_stay_in_range() -> None:
     picture = np.random.default_rng(1).uniform(0, 255, (64, 64, 1)).astype(np.float32)
-    for settings in ({"light": 0.3}, {"blur_px": 2.0}, {"noise": 20.0}):
+    for settings in ({"light": 0.3}, {"blur_px": 2.0}, {"noise": 20.0}, {"jpeg": 10}):
         changed = [
             degrade(picture, np.random.default_rng(seed), AugmentSettings(**settings))
             for seed in range(8)
@@ -192,6 +192,19 @@ def test_light_focus_and_noise_change_the_picture_and_stay_in_range() -> None:
         assert any(not np.allclose(one, picture, atol=1) for one in changed), settings
         assert all(one.min() >= 0 and one.max() <= 255 for one in changed)
         assert all(one.shape == picture.shape and one.dtype == np.float32 for one in changed)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_is_the_worse_the_lower_its_quality(channels: int) -> None:
+    picture = np.random.default_rng(1).uniform(0, 255, (64, 64, channels)).astype(np.float32)
+
+    def error(quality: int) -> float:
+        settings = AugmentSettings(jpeg=quality)
+        changed = [degrade(picture, np.random.default_rng(s), settings) for s in range(10)]
+        return float(np.mean([np.abs(one - picture).mean() for one in changed]))
+
+    assert error(0) == 0
+    assert 0 < error(90) < error(5)
 
 
 def test_blur_lowers_and_noise_raises_the_difference_of_neighbours() -> None:
