@@ -292,6 +292,66 @@ def sharpness(
     )
 
 
+@app.command()
+def monitor(
+    source: Annotated[
+        Path, typer.Argument(help="A table, CSV or Parquet; or a folder of images, one a camera.")
+    ],
+    output: Annotated[
+        Path, typer.Option(help="A folder; what this command left there is replaced.")
+    ] = Path("drift"),
+    good: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table or folder like it, of a time when the cameras were good. Default: the "
+            "first medians."
+        ),
+    ] = None,
+    time: Annotated[str, typer.Option(help="The table's column of times, ISO 8601.")] = "time",
+    value: Annotated[
+        str, typer.Option(help="Its column of sharpness: any measure that grows with it.")
+    ] = "mean_gradient",
+    camera: Annotated[
+        str | None, typer.Option(help="Its column that tells cameras apart. Default: one camera.")
+    ] = None,
+    median_of: Annotated[int, typer.Option(help="Images that make one median.")] = 50,
+    baseline_medians: Annotated[
+        int, typer.Option(help="First medians, taken while the camera was good.")
+    ] = 40,
+    wander: Annotated[
+        float,
+        typer.Option(help="How much a clean camera's level differs from day to day, as a share."),
+    ] = 0.004,
+    limit: Annotated[
+        float | None,
+        typer.Option(help="What a median must not fall below. Default: by the first medians."),
+    ] = None,
+) -> None:
+    """Watch cameras gather dust: alarm, cleaning found, days left until the limit.
+
+    Of a folder, the time of an image is that of its EXIF data or, without, of its file.
+
+    Exit status: 0, or 1 if some images could not be read.
+
+    Example: `defectseg monitor runs/demo/test --median-of 5 --baseline-medians 5 --output
+    runs/drift` (after the demo)
+    """
+    raise typer.Exit(
+        commands.monitor(
+            source,
+            output,
+            good=good,
+            time=time,
+            value=value,
+            camera=camera,
+            median_of=median_of,
+            baseline_medians=baseline_medians,
+            wander=wander,
+            limit=limit,
+        )
+    )
+
+
 def _parse_numbers(text: str | None, separator: str, count: int, option: str, example: str) -> Any:
     if text is None:
         return None

@@ -1,7 +1,7 @@
 """What each command does: the rooms in turn, with progress and a clear end."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -206,7 +206,7 @@ def robustness(
             on_image=lambda: tick(total),
         )
         rows = judge_rows(rows, open_gates(gate), gate.min_iou_share)
-        trust = compute_trust(rows)
+        trust = compute_trust(rows, gate)
         curves = {name: fit_curves(rows, name) for name in sorted(set(rows["product"]))}
         title = f"{len(samples)} {split} images of {source.resolve().name}"
         write_robustness(stage, rows, curves, trust, samples, title=title, bundle=bundle)
@@ -287,11 +287,64 @@ def sharpness(
     return SOME_UNREADABLE if unreadable else OK
 
 
-def _check_replaceable(output: Path, mark: str, source: Path) -> None:
+def monitor(
+    source: Path,
+    output: Path,
+    *,
+    good: Path | None,
+    time: str,
+    value: str,
+    camera: str | None,
+    median_of: int,
+    baseline_medians: int,
+    wander: float,
+    limit: float | None,
+) -> int:
+    """Watch the sharpness of cameras over time; return the exit status."""
+    from defectseg.drift.baseline import learn_baselines
+    from defectseg.drift.monitor import watch
+    from defectseg.drift.records import Settings
+    from defectseg.drift.report import PAGE, describe_drift, sort_worst_first, write_drift
+    from defectseg.drift.source import Source, read_folder, read_table
+
+    settings = Settings(
+        median_of=median_of, baseline_medians=baseline_medians, wander=wander, limit=limit
+    )
+
+    def read(path: Path) -> Source:
+        if not path.is_dir():
+            return Source(read_table(path, time=time, value=value, camera=camera))
+        with counting("measuring") as tick:
+            return read_folder(path, on_image=tick)
+
+    _check_replaceable(output, PAGE, source if source.is_dir() else None)
+    seen = read(source)
+    known = learn_baselines(read(good).series, list(seen.series), settings) if good else {}
+    drifts = {
+        name: watch(own.times, own.values, replace(settings, baseline=known.get(name)))
+        for name, own in seen.series.items()
+    }
+    with staged_folder(output) as stage:
+        write_drift(
+            stage,
+            drifts,
+            source=source.name,
+            unreadable=seen.unreadable,
+            by_file_time=seen.by_file_time,
+        )
+    for name in sort_worst_first(drifts):
+        out.print(escape(describe_drift(name, drifts[name])))
+    for image, problem in seen.unreadable:
+        out.print(f"[red]{escape(image)}[/] could not be measured: {escape(problem)}")
+    out.print(f"Open {bold(output / PAGE)}; events.csv and medians.csv lie beside it.")
+    return SOME_UNREADABLE if seen.unreadable else OK
+
+
+def _check_replaceable(output: Path, mark: str, source: Path | None = None) -> None:
     """Check that a folder is free, or holds what the same command left before."""
     if not (output / mark).is_file():
         _check_free(output)
-    if output.resolve().is_relative_to(source.resolve()):
+    if source is not None and output.resolve().is_relative_to(source.resolve()):
         raise DataError(
             f"{output} lies within {source}: its pictures would be taken for images the next "
             "time. Name another folder by --output."

@@ -8,15 +8,17 @@ Three array forms are used everywhere: an image is ``(H, W)`` or ``(H, W, 3)`` u
 import io
 import os
 import stat
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from defectseg.atomic import write_atomically
 from defectseg.errors import DataError, ImageReadError
@@ -135,6 +137,17 @@ def _to_array(picture: Image.Image) -> npt.NDArray[np.uint8]:
     if picture.mode == "P":
         picture = picture.convert("RGBA")  # Pillow warns if RGB is made of a transparent palette
     return np.array(picture.convert("RGB"))
+
+
+def read_time_taken(data: bytes) -> datetime | None:
+    """Return the EXIF DateTimeOriginal of an image file's bytes; None if there is none."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+            tags = picture.getexif().get_ifd(ExifTags.IFD.Exif)
+            text = str(tags.get(ExifTags.Base.DateTimeOriginal, ""))
+            return datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except Exception:  # damaged tags raise almost anything, and cameras write 0000:00:00
+        return None
 
 
 def read_mask(path: Path) -> npt.NDArray[np.uint8]:

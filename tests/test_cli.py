@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -106,6 +107,45 @@ def test_sharpness_does_not_write_where_it_would_harm(inside: bool, tmp_path: Pa
     assert not (output / "sharpness.csv").exists()
 
 
+def test_a_dusty_camera_is_seen_in_a_table_and_a_clean_one_is_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    days, images = 40, 200
+    times = pd.date_range("2026-01-01", periods=days * images, freq="432s")
+    dust = np.repeat(np.r_[np.full(15, 1.4), np.linspace(1.4, 1.1, days - 15)], images)
+    table = pd.concat(
+        pd.DataFrame(
+            {
+                "time": times,
+                "camera": camera,
+                "mean_gradient": level * (1 + 0.08 * rng.normal(size=len(times))),
+            }
+        )
+        for camera, level in (("left", dust), ("right", 1.4))
+    )
+    table.to_csv(tmp_path / "series.csv", index=False)
+    options = ("--camera", "camera", "--output", tmp_path / "drift")
+    status, text = run("monitor", tmp_path / "series.csv", *options)
+    assert status == 0, text
+    assert "left: LOW" in text
+    assert "right: STEADY" in text
+    events = pd.read_csv(tmp_path / "drift" / "events.csv")
+    assert set(events["camera"]) == {"left"}
+    assert events["event"][0] == "DEGRADING"
+    assert pd.Timestamp(events["time"][0]) < pd.Timestamp("2026-01-24")
+    assert (tmp_path / "drift" / "drift.html").is_file()
+    # Again: what this command left there is replaced.
+    assert run("monitor", tmp_path / "series.csv", *options)[0] == 0
+
+
+def test_a_folder_of_few_images_is_too_little_to_judge(tmp_path: Path) -> None:
+    run("synth", "--output", tmp_path / "in", "--product", "Class2", "--good", 3, "--size", 64)
+    (tmp_path / "in" / "broken.png").write_text("no image")
+    status, text = run("monitor", tmp_path / "in", "--output", tmp_path / "drift")
+    assert status == 1, text
+    assert "TOO_FEW" in text
+    assert "broken.png" in text
+
+
 @pytest.mark.slow
 def test_a_bundle_is_swept_and_calibrated_anew(bundle_folder: Path, tmp_path: Path) -> None:
     status, text = run(
@@ -160,7 +200,9 @@ def test_a_fault_of_our_own_is_told_from_unreadable_images(
         (("robustness", "--model", "{}/absent", "--output", "{}/new"), "bundle"),
         (("calibrate", "--model", "{}"), "holds no model.keras"),
         (("calibrate", "--model", "{}", "--set", "train.epochs=3"), "train anew"),
-        (("sharpness", "{}", "--output", "{}/new"), "holds no images"),
+        (("sharpness", "{}/absent"), "is not a folder"),
+        (("monitor", "{}/absent.csv", "--output", "{}/new"), "absent.csv"),
+        (("monitor", "{}", "--output", "{}/../new"), "holds no images"),
         (("sharpness", "{}", "--output", "{}/new", "--grid", "3"), "expected 2 whole numbers"),
         (("sharpness", "{}", "--output", "{}/new", "--region", "1,2,3"), "such as 10,20,300,200"),
     ],

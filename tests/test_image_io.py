@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,14 @@ from PIL import Image
 
 from defectseg import image_io
 from defectseg.errors import DataError, ImageReadError
-from defectseg.image_io import decode_image, find_images, read_image, read_mask, write_mask
+from defectseg.image_io import (
+    decode_image,
+    find_images,
+    read_image,
+    read_mask,
+    read_time_taken,
+    write_mask,
+)
 
 # Two rows, three columns: a picture whose turning or flipping shows.
 GRAY = np.array([[0, 100, 200], [50, 150, 255]], np.uint8)
@@ -112,6 +120,25 @@ def test_exif_orientation_is_applied() -> None:
     exif[0x0112] = 6  # the top of the scene is at the right of the stored picture
     image = decode_image(encode(Image.fromarray(GRAY), "PNG", exif=exif))
     np.testing.assert_array_equal(image, np.rot90(GRAY, -1))
+
+
+def test_the_time_taken_is_that_of_the_exif_data() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2024:01:31 10:20:30"  # DateTimeOriginal
+    data = encode(Image.fromarray(GRAY), "JPEG", exif=exif)
+    assert read_time_taken(data) == datetime(2024, 1, 31, 10, 20, 30)
+
+
+def test_a_time_that_was_never_set_is_none() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "0000:00:00 00:00:00"
+    assert read_time_taken(encode(Image.fromarray(GRAY), "JPEG", exif=exif)) is None
+    assert read_time_taken(encode(Image.fromarray(GRAY), "JPEG")) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8\xff\xe1\x00\x10Exif\x00\x00II*\x00"])
+def test_what_holds_no_time_has_none(data: bytes) -> None:
+    assert read_time_taken(data) is None
 
 
 def test_content_counts_not_the_suffix(tmp_path: Path) -> None:

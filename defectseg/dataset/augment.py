@@ -164,11 +164,10 @@ def degrade(
 
 
 def _compress(picture: npt.NDArray[np.float32], quality: int) -> npt.NDArray[np.float32]:
-    _, encoded = cv2.imencode(
-        ".jpg", np.rint(picture).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
-    return decoded.reshape(picture.shape).astype(np.float32)
+    levels = np.rint(picture).astype(np.uint8)
+    _, encoded = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED), np.float32)
+    return decoded.reshape(picture.shape)
 
 
 def _relight(

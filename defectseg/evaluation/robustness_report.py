@@ -24,6 +24,7 @@ _TRUST_LABELS = {
     "silent_escapes_without_gate": "the same without the gate",
     "kept_of_right": "kept, of the images on which the model was still right",
     "kept_of_right_verdicts": "the same, whatever the mask",
+    "kept_where_promised": "the same, at levels at which the model keeps the promise",
     "false_alarms": "false alarms: untouched, but flagged",
     "risk_area": "area under risk and coverage, by the gate",
     "risk_area_laplacian": "the same by Laplacian variance",

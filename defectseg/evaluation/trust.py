@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from defectseg.evaluation.figures import Rate, rate
+from defectseg.evaluation.robustness import Promise
 from defectseg.quality.focus import MEASURES, Measures
 from defectseg.quality.gate import UNTOUCHED, Judge
 
@@ -27,6 +28,9 @@ class TrustFigures:
         share of what the same image has untouched; on a good image that is a PASS by its score.
     kept_of_right_verdicts : Rate
         The same, whatever the mask: a flooded image that happens to be defective counts as right.
+    kept_where_promised : Rate
+        As `kept_of_right`, at those levels alone at which the model keeps the promise on these
+        very images. At the others it is right by luck: on a good image, because it sees nothing.
     false_alarms : Rate
         Of the untouched images, those that are flagged.
     risk_area, risk_area_laplacian, risk_area_without_gate : float
@@ -40,6 +44,7 @@ class TrustFigures:
     silent_escapes_without_gate: Rate
     kept_of_right: Rate
     kept_of_right_verdicts: Rate
+    kept_where_promised: Rate
     false_alarms: Rate
     risk_area: float
     risk_area_laplacian: float
@@ -73,10 +78,11 @@ def judge_rows(
     )
 
 
-def compute_trust(rows: pd.DataFrame) -> TrustFigures:
+def compute_trust(rows: pd.DataFrame, promise: Promise) -> TrustFigures:
     """Return the figures of the rows of `judge_rows`."""
     defective, untouched = rows[rows["defective"]], rows[rows["kind"] == UNTOUCHED]
     right, verdicts = rows[rows["right"]], rows[rows["right_verdict"]]
+    promised = right[_keep_promise(rows, promise)[rows["right"]]]
     wrong = ~rows["right"].to_numpy(bool)
     return TrustFigures(
         silent_escapes=rate(
@@ -85,11 +91,25 @@ def compute_trust(rows: pd.DataFrame) -> TrustFigures:
         silent_escapes_without_gate=rate(int(defective["missed"].sum()), len(defective)),
         kept_of_right=rate(int(right["trusted"].sum()), len(right)),
         kept_of_right_verdicts=rate(int(verdicts["trusted"].sum()), len(verdicts)),
+        kept_where_promised=rate(int(promised["trusted"].sum()), len(promised)),
         false_alarms=rate(int((~untouched["trusted"]).sum()), len(untouched)),
         risk_area=risk_area(wrong, rows["belief"].to_numpy()),
         risk_area_laplacian=risk_area(wrong, rows["laplacian_variance"].to_numpy()),
         risk_area_without_gate=float(wrong.mean()),
     )
+
+
+def _keep_promise(rows: pd.DataFrame, promise: Promise) -> "pd.Series[bool]":
+    """Return of each row whether its level keeps the promise on the rows' own images."""
+    defective = rows[rows["defective"]]
+    means = defective.groupby(["product", "kind", "level"])[["iou", "missed"]].mean()
+    untouched = means.xs(UNTOUCHED, level="kind").droplevel("level")
+    products = means.index.get_level_values("product")
+    share = means["iou"] / untouched["iou"].reindex(products).to_numpy()
+    rise = means["missed"] - untouched["missed"].reindex(products).to_numpy()
+    kept = (share >= promise.min_iou_share) & (rise <= promise.max_escape_rise)
+    places = pd.MultiIndex.from_frame(rows[["product", "kind", "level"]])
+    return pd.Series(kept.reindex(places, fill_value=False).to_numpy(bool), rows.index)
 
 
 def risk_coverage(

@@ -41,7 +41,7 @@ _LAGS = (1, 2, 4)
 _BLOCK_PX = 8  # of JPEG
 _HIDDEN = (32, 16)
 _EPOCHS = 60
-_NOTHING_LEFT = 0.1  # share of blurred copies: a frame of noise alone is not sharp
+_NOISE_ALONE = 0.1  # share of the blurred copies
 _FIT_PX = 384  # copies are made of parts of this size: enough for 8 crops, and quick
 
 
@@ -128,9 +128,10 @@ def blur_rates(
 def draw_pair(gray: Gray, rng: np.random.Generator) -> tuple[Levels, Levels]:
     """Return a sharp and a blurred copy of a sharp image, each with flaws of its own.
 
-    Blur is Gaussian of σ 0.9 to 5, defocus of radius 1.5 to 10 or motion of 3 to 25 pixels. Half
-    of all copies lose contrast and light, half gain noise of σ 1.5 to 20, half go through JPEG of
-    quality 20 to 95, in that order, whether sharp or blurred.
+    Blur is Gaussian of σ 0.9 to 5, defocus of radius 1.5 to 10 or motion of 3 to 25 pixels; one
+    blurred copy in ten is noise alone, as far from focus as can be. Half of all copies lose
+    contrast and light, half gain noise of σ 1.5 to 20, half go through JPEG of quality 20 to 95,
+    in that order, whether sharp or blurred.
     """
     levels = _to_levels(gray)
     return _add_flaws(levels, rng), _add_flaws(_blur(levels, rng), rng)
@@ -187,14 +188,14 @@ def to_json(classifier: BlurClassifier) -> str:
     return json.dumps(record, separators=(",", ":")) + "\n"
 
 
-def from_json(text: str, source: str = "the text") -> BlurClassifier:
+def from_json(text: str | bytes, source: str = "the text") -> BlurClassifier:
     """Read back what `to_json` returned.
 
     Parameters
     ----------
-    text : str
+    text : str or bytes
     source : str
-        Where it is from, for the message of an error.
+        The file that it is from, for the message of an error.
 
     Raises
     ------
@@ -210,7 +211,7 @@ def from_json(text: str, source: str = "the text") -> BlurClassifier:
             (np.array(w, np.float64), np.array(b, np.float64)) for w, b in record["layers"]
         )
         _check_shapes(center, scale, layers)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise BlurClassifierError(
             f"{source} is not a blur classifier of this version ({error}); expected "
             f"{_FORMAT!r}. Fit it anew."
@@ -225,7 +226,7 @@ def load_general_classifier() -> BlurClassifier:
     ``benchmarks/blur_classifier.py``. Focus is relative to a texture: one that is fitted on a
     product's own images is the better judge of them.
     """
-    return from_json(PACKAGED.read_text(encoding="utf-8"), PACKAGED.name)
+    return from_json(PACKAGED.read_bytes(), PACKAGED.name)
 
 
 def _check_shapes(center: Array, scale: Array, layers: tuple[tuple[Array, Array], ...]) -> None:
@@ -256,8 +257,9 @@ def _draw_log(low: float, high: float, rng: np.random.Generator) -> float:
 
 
 def _blur(levels: Levels, rng: np.random.Generator) -> Levels:
-    if rng.random() < _NOTHING_LEFT:
-        return np.full_like(levels, round(float(levels.mean())))
+    if rng.random() < _NOISE_ALONE:
+        plain = np.full_like(levels, round(float(levels.mean())))
+        return distortions.add_noise(plain, _draw_log(1.5, 40, rng), rng)
     kind = rng.integers(3)
     if kind == 0:
         return distortions.blur_gaussian(levels, _draw_log(0.9, 5, rng))
@@ -283,7 +285,11 @@ def _fit_network(features: Array, labels: npt.NDArray[Any], seed: int) -> BlurCl
     # Rounded first, so that the file holds what is fitted, in few digits.
     center, scale = features.mean(axis=0).round(4), (features.std(axis=0) + 1e-3).round(4)
     network = MLPClassifier(
-        _HIDDEN, alpha=1.0, batch_size=128, learning_rate_init=2e-3, random_state=seed
+        _HIDDEN,
+        alpha=1.0,
+        batch_size=min(128, len(labels)),
+        learning_rate_init=2e-3,
+        random_state=seed,
     )
     values = (features - center) / scale
     for _ in range(_EPOCHS):

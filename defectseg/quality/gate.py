@@ -125,8 +125,8 @@ class _Judge:
         elif unusual and distances[0] > product.reach:
             belief = 0.0
             remarks.append(
-                f"unlike any good image (p = {p:.3f}) and any distortion that was tried; "
-                + self._name_farthest(coordinates)
+                f"unlike any good image (p = {p:.3f}) and any distortion that was tried, of which "
+                f"{cause} comes nearest; {self._name_farthest(coordinates)}"
             )
         elif iou_share < gate.min_iou_share or escape_rise > gate.max_escape_rise:
             remarks.append(

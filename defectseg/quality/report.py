@@ -89,11 +89,10 @@ def plot_sharpness(images: Sequence[MeasuredImage]) -> "Figure":
         values = np.array([getattr(own.measures, name) for own in shown])
         axes.plot(values, ".", ms=4, color="#1565c0")
         median = float(np.median(values))
-        axes.axhline(median, color="0.45", lw=1, ls="--", label=f"median {median:.3g}")
-        axes.set_title(title, loc="left", fontsize=10)
+        axes.axhline(median, color="0.45", lw=1, ls="--")
+        axes.set_title(f"{title} (dashed: the median, {median:.3g})", loc="left", fontsize=10)
         axes.set_ylim(0, max(1.08 * float(values.max()), 1e-3))
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right", fontsize=8)
     axes.set_xlabel("images, in order of their paths")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

@@ -22,7 +22,7 @@ from defectseg.image_io import write_gray, write_mask
 from defectseg.quality.focus import MEASURES
 
 PROMISE = CalibrationSettings()
-THRESHOLDS = Thresholds(pixel=0.5, review=0.5, fail=0.7, score_area_px={"P": 20})
+THRESHOLDS = Thresholds(pixel=0.3, review=0.3, fail=0.7, score_area_px={"P": 20})
 
 
 class Spots:
@@ -211,10 +211,10 @@ def test_a_close_sweep_comes_near_to_where_the_promise_breaks(samples: list[Samp
     broken = breaking_point(dark, PROMISE)
     assert broken is not None
     last_good = dark[dark.index(broken) - 1]
-    # A spot of 0.9 is missed from 0.5 / 0.9 = 0.56 on. Coarse levels are 0.6 and 0.4; between
-    # them comes their geometric mean 0.49, and then that of 0.6 and 0.49.
-    assert [round(point.level, 2) for point in dark][:4] == [0.6, 0.54, 0.49, 0.4]
-    assert (last_good.level, round(broken.level, 2)) == (0.6, 0.54)
+    # A spot of 0.9 is missed from 0.3 / 0.9 = 0.33 on. Coarse levels are 0.4 and 0.15; between
+    # them comes their geometric mean 0.245, and then that of 0.4 and 0.245.
+    assert [round(point.level, 3) for point in dark][:4] == [0.4, 0.313, 0.245, 0.15]
+    assert (last_good.level, round(broken.level, 3)) == (0.4, 0.313)
 
 
 def test_sweep_images_are_shared_among_products(tmp_path: Path) -> None:

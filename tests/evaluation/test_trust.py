@@ -58,7 +58,7 @@ def test_figures_by_hand() -> None:
         ("good", False, "jpeg", 0.9, np.nan, 9),  # alarmed
     )
     judged = judge_rows(rows, open_gates(gate), min_iou_share=0.8)
-    figures = compute_trust(judged)
+    figures = compute_trust(judged, gate)
     assert list(judged["right"]) == [True, True, False, False, True, False, True, False]
     assert (figures.silent_escapes.count, figures.silent_escapes.total) == (1, 5)
     assert (figures.silent_escapes_without_gate.count) == 2
@@ -66,6 +66,8 @@ def test_figures_by_hand() -> None:
     assert (figures.kept_of_right.count, figures.kept_of_right.total) == (3, 4)
     # With the flooded one there are five, two of them flagged.
     assert (figures.kept_of_right_verdicts.count, figures.kept_of_right_verdicts.total) == (3, 5)
+    # The promise is kept where untouched and, with 0.7 of 0.8, by jpeg: two of three are kept.
+    assert (figures.kept_where_promised.count, figures.kept_where_promised.total) == (2, 3)
     assert (figures.false_alarms.count, figures.false_alarms.total) == (1, 2)
     assert figures.risk_area_without_gate == 0.5
     assert "set by hand" in judged["remarks"][1]

@@ -1,0 +1,1 @@
+"""Whether a camera loses sharpness over time. No TensorFlow here."""

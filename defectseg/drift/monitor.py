@@ -1,0 +1,262 @@
+"""Whether a camera loses sharpness: control charts on medians, against the camera's good days.
+
+Values are taken in the order of time, and each N of them give one median: a single odd part does
+not move it. Images that are known to be good, or else the first medians, are the baseline. Every
+later median is compared with it by a cumulative sum and a moving average, and with its neighbours
+to find a cleaning. No event is dated before the median that shows it.
+"""
+
+from datetime import datetime
+
+import numpy as np
+
+from defectseg.drift.baseline import is_level, learn_baseline
+from defectseg.drift.charts import Charts, begin_charts, long_run_deviation, update_charts
+from defectseg.drift.records import (
+    MIN_IMAGES,
+    DaysLeft,
+    Drift,
+    DriftBaseline,
+    Event,
+    Kind,
+    Point,
+    Settings,
+    Status,
+)
+from defectseg.drift.series import Times, Values, check_series
+from defectseg.drift.step import AFTER, find_step
+from defectseg.drift.trend import estimate_days_left, has_trend
+
+__all__ = ["Settings", "watch"]  # what it takes to watch a camera
+
+_FEWEST_BEFORE = 3  # medians before a step, once there is a baseline
+_END_OF_LOW = 8  # medians in a row at the limit or above
+_MOST = 60  # medians that a slope is taken from
+
+
+def watch(times: Times, values: Values, settings: Settings | None = None) -> Drift:
+    """Watch the sharpness of one camera.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n,), datetime64
+        In any order; images of the same time are taken in the order they have.
+    values : ndarray of shape (n,), float
+        Sharpness of each image: any measure that grows with it.
+    settings : Settings, optional
+
+    Returns
+    -------
+    Drift
+        Also of an empty series: its status says that there is too little to judge by.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a time is missing, or a value is not finite.
+    """
+    stamps, numbers = check_series(times, values)
+    watcher = _Watcher(settings or Settings())
+    size = watcher.settings.median_of
+    order = np.argsort(stamps, kind="stable")
+    for start in range(0, len(order) - size + 1, size):
+        group = order[start : start + size]
+        watcher.add(stamps[group], numbers[group])
+    return watcher.finish(images=len(order))
+
+
+class _Watcher:
+    """What is known of one camera between two medians."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limit = settings.limit
+        self.baseline: DriftBaseline | None = None  # the last one
+        self.charts: Charts | None = None  # None while a baseline is learned
+        self.times: list[Times] = []  # of the images of each median
+        self.groups: list[Values] = []
+        self.medians: list[float] = []
+        self.dates: set[object] = set()
+        self.points: list[Point] = []
+        self.events: list[Event] = []
+        self.start = 0  # the first median after the last cleaning
+        self.low = False
+        if settings.baseline is not None:
+            self.adopt(settings.baseline)
+
+    def adopt(self, baseline: DriftBaseline) -> None:
+        """Judge by this baseline from now on."""
+        self.baseline = baseline
+        self.charts = begin_charts(baseline)
+        if self.settings.limit is None:
+            # It never sinks: a dirty camera must not become the measure of itself.
+            self.limit = baseline.limit if self.limit is None else max(self.limit, baseline.limit)
+
+    def add(self, times: Times, group: Values) -> None:
+        """Take the next images and judge their median."""
+        self.time: datetime = times[-1].astype(object)
+        self.median = float(np.median(group))
+        self.times.append(times)
+        self.groups.append(group)
+        self.medians.append(self.median)
+        self.dates.add(self.time.date())
+        self.find_cleaning()
+        self.judge_limit()
+        if self.charts is None:
+            self.points.append(Point(self.time, self.median, self.limit))
+            self.learn()
+        else:
+            self.judge_level(self.charts)
+
+    def find_cleaning(self) -> None:
+        """Look for a step since the last cleaning; after it, a baseline may have to be learned."""
+        end = len(self.medians) - AFTER
+        before = end - self.start
+        if self.charts is not None:
+            if before < _FEWEST_BEFORE:
+                return
+            deviation = self.charts.baseline.deviation
+        elif before * self.settings.median_of >= MIN_IMAGES:
+            deviation = self.learn_from(self.start, end).deviation
+        else:
+            return
+        step = find_step(self.medians, self.start, self.settings.step * deviation)
+        if step is None:
+            return
+        levels = f"from {_show(step.before)} to {_show(step.after)}"
+        self.report(Kind.CLEANED, f"rose by a step, {levels}")
+        self.start = step.start
+        self.low = self.low and self.limit is not None and step.after < self.limit
+        self.charts = None
+        if self.baseline is not None and is_level(step.after, self.baseline):
+            self.charts = begin_charts(self.baseline)
+
+    def judge_limit(self) -> None:
+        """Report the first median below the limit, and forget it after some that are not."""
+        if self.limit is None:
+            return
+        if self.median < self.limit and not self.low:
+            self.low = True
+            self.report(Kind.LOW, f"{_show(self.median)} is below the limit {_show(self.limit)}")
+        elif min(self.medians[-_END_OF_LOW:]) >= self.limit:
+            self.low = False
+
+    def judge_level(self, before: Charts) -> None:
+        """Add the median to the charts, and report what they say."""
+        self.charts = charts = update_charts(before, self.median, self.likeness(), self.settings)
+        baseline = charts.baseline
+        self.points.append(
+            Point(
+                self.time,
+                self.median,
+                self.limit,
+                ewma=charts.ewma,
+                ewma_low=charts.ewma_low,
+                ewma_high=charts.ewma_high,
+                cusum=charts.cusum,
+                centre=baseline.centre,
+                deviation=baseline.deviation,
+            )
+        )
+        if charts.degrading and not before.degrading:
+            level = _compare(charts.ewma, baseline.centre)
+            since = self.points[-charts.falling].time
+            self.report(Kind.DEGRADING, f"{level}, falling since {since:%Y-%m-%d %H:%M}")
+        last = self.settings.stale_medians
+        if charts.away >= last and not has_trend(self.medians[-last:]):
+            end = len(self.medians)
+            self.replace(baseline, self.learn_from(end - last, end))
+
+    def likeness(self) -> float:
+        """Return the correlation of the wander at one median and the next: 0.5 for a day."""
+        return float(0.5 ** (len(self.dates) / len(self.medians)))
+
+    def learn(self) -> None:
+        """Make the medians since the last cleaning the baseline, once they are enough."""
+        end = len(self.medians)
+        if end - self.start < self.settings.baseline_medians:
+            return
+        learned = self.learn_from(self.start, end)
+        if self.baseline is None:
+            self.adopt(learned)
+        elif is_level(learned.centre, self.baseline):
+            self.adopt(self.baseline)
+        else:
+            self.replace(self.baseline, learned)
+
+    def learn_from(self, first: int, end: int) -> DriftBaseline:
+        """Learn a baseline from some of the medians."""
+        times, groups = self.times[first:end], self.groups[first:end]
+        return learn_baseline(np.concatenate(times), np.concatenate(groups), self.settings)
+
+    def replace(self, old: DriftBaseline, new: DriftBaseline) -> None:
+        """Report that a baseline no longer holds, and judge by another."""
+        level = _compare(new.centre, old.centre)
+        self.report(Kind.BASELINE_STALE, f"settled at {level}; this is the baseline now")
+        self.adopt(new)
+
+    def report(self, kind: Kind, message: str) -> None:
+        """Add an event of this median."""
+        self.events.append(Event(kind, self.time, self.median, message))
+
+    def finish(self, images: int) -> Drift:
+        """Return the record."""
+        left = self.estimate_days_left()
+        status, reason = self.describe(left, images)
+        return Drift(
+            status=status,
+            reason=reason,
+            points=tuple(self.points),
+            events=tuple(self.events),
+            baseline=self.baseline,
+            limit=self.limit,
+            days_left=left,
+            images=images,
+            waiting=images - len(self.medians) * self.settings.median_of,
+        )
+
+    def estimate_days_left(self) -> DaysLeft | None:
+        """Estimate them from the stretch that is falling."""
+        charts = self.charts
+        if self.low:
+            return DaysLeft(0, 0, 0)
+        if self.limit is None or charts is None or not charts.degrading:
+            return None
+        count = min(charts.falling, _MOST)
+        times = [point.time for point in self.points[-count:]]
+        widening = long_run_deviation(charts.baseline, self.likeness()) / charts.baseline.deviation
+        return estimate_days_left(times, np.array(self.medians[-count:]), self.limit, widening)
+
+    def describe(self, left: DaysLeft | None, images: int) -> tuple[Status, str]:
+        """Return the status, and why."""
+        size, wanted = self.settings.median_of, self.settings.baseline_medians
+        if self.low and self.limit is not None:
+            last = f"the last median is {_show(self.median)}"
+            return Status.LOW, f"{last}, the limit {_show(self.limit)}"
+        if all(point.centre is None for point in self.points):  # none was judged
+            needed = f"{size:,}"
+            if self.settings.baseline is None:
+                needed = f"{size * (self.start + wanted + 1):,}, or {needed} with a given baseline"
+            return Status.TOO_FEW, f"{images:,} images; the first verdict takes {needed}"
+        if self.charts is None:
+            learned = len(self.medians) - self.start
+            return Status.LEARNING, f"{learned} of {wanted} medians of a new baseline"
+        level = _compare(self.charts.ewma, self.charts.baseline.centre)
+        if not self.charts.degrading:
+            return Status.STEADY, level
+        if left is None or self.limit is None:
+            return Status.DEGRADING, f"{level}; no slope beyond doubt"
+        days = f"{left.days:.0f} days ({left.low:.0f} to {left.high:.0f})"
+        return Status.DEGRADING, f"{level}; at the limit {_show(self.limit)} in {days}"
+
+
+def _show(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:,.0f}"
+
+
+def _compare(level: float, centre: float) -> str:
+    if centre <= 0:
+        return f"{_show(level)}, the baseline {_show(centre)}"
+    side = "below" if level < centre else "above"
+    share = abs(100 * level / centre - 100)
+    return f"{_show(level)}, {share:.1f} % {side} the baseline {_show(centre)}"
