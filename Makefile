@@ -30,6 +30,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/magnetic_tile.py
 	$(BIN)/python benchmarks/synthetic.py
 	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/gate.py
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/blur_classifier.py
+	$(BIN)/python benchmarks/drift.py
 
 $(READY): requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
