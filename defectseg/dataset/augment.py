@@ -142,25 +142,26 @@ def _ripple(x: Map, y: Map, amplitude: float, rng: np.random.Generator) -> tuple
 def degrade(
     picture: npt.NDArray[np.float32], rng: np.random.Generator, settings: AugmentSettings
 ) -> npt.NDArray[np.float32]:
-    """Change light, focus and noise of a picture ``(H, W, C)`` in [0, 255], and compress it.
+    """Change the light of a picture ``(H, W, C)`` in [0, 255]; blur every second one, or worse.
 
-    Masks are not touched. Light first, then focus, noise and JPEG: the order in which a camera
-    meets them. Each of the last three leaves every second picture as it is.
+    Masks are not touched. Of blur, noise and JPEG a picture meets one at most: with all of them
+    together, the network would hardly see what a good camera shows.
     """
     if settings.light:
         picture = _relight(picture, settings.light, rng)
-    if settings.blur_px and rng.random() < 0.5:
-        sigma = max(1e-3, rng.uniform(0, settings.blur_px))
-        picture = cv2.GaussianBlur(picture, (0, 0), sigma).reshape(picture.shape)
-    if settings.noise and rng.random() < 0.5:
-        sigma = rng.uniform(0, settings.noise)
-        picture = picture + sigma * rng.standard_normal(picture.shape, np.float32)
-    picture = np.clip(picture, 0, 255).astype(np.float32)
-    if settings.jpeg and rng.random() < 0.5:
-        # As much worse from 10 to 5 as from 80 to 40.
-        quality = round(math.exp(rng.uniform(math.log(settings.jpeg), math.log(_BEST_QUALITY))))
-        picture = _compress(picture, quality)
-    return picture
+    poor = [name for name in ("blur_px", "noise", "jpeg") if getattr(settings, name)]
+    match poor[rng.integers(len(poor))] if poor and rng.random() < 0.5 else None:
+        case "blur_px":
+            sigma = max(1e-3, rng.uniform(0, settings.blur_px))
+            picture = cv2.GaussianBlur(picture, (0, 0), sigma).reshape(picture.shape)
+        case "noise":
+            sigma = rng.uniform(0, settings.noise)
+            picture = picture + sigma * rng.standard_normal(picture.shape, np.float32)
+        case "jpeg":
+            # As much worse from 10 to 5 as from 80 to 40.
+            quality = math.exp(rng.uniform(math.log(settings.jpeg), math.log(_BEST_QUALITY)))
+            picture = _compress(np.clip(picture, 0, 255), round(quality))
+    return np.clip(picture, 0, 255).astype(np.float32)
 
 
 def _compress(picture: npt.NDArray[np.float32], quality: int) -> npt.NDArray[np.float32]:
