@@ -25,8 +25,7 @@ _NOISE_IN_TENENGRAD = 24.0
 _REBLUR_PX = 11
 _SPECTRUM_PX = 64
 _HIGH_FREQUENCY = 0.25  # cycles a pixel, half of what an image can hold
-# As much at once as stays in the processor's cache.
-_STRIP_ROWS, _STRIP_TILES = 128, 32
+_STRIP_ROWS = 128  # as much at once as stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -231,11 +230,13 @@ def high_frequency_ratio(gray: Gray) -> float:
     (down, row_frequency), (across, column_frequency) = map(_windowed_waves, (height, width))
     down, across = down.astype(dtype), across.T.astype(dtype)
     high = np.hypot(row_frequency[:, None], column_frequency) >= _HIGH_FREQUENCY
+    count = gray.shape[1] // width
     energy = np.zeros((height, width))
-    for tiles in _tiles_in_strips(gray, height, width):
-        levels = tiles.astype(dtype)
-        spectrum = down @ ((levels - levels.mean(axis=(1, 2), keepdims=True)) @ across)
-        energy += np.einsum("tij,tij->ij", spectrum, spectrum)
+    for strip in _strips_of_tiles(gray, height, width):
+        levels = strip.astype(dtype).reshape(height, count, width)
+        levels = levels - levels.mean(axis=(0, 2), keepdims=True)
+        spectrum = (down @ levels.reshape(height, -1)).reshape(-1, width) @ across
+        energy += np.square(spectrum, out=spectrum).reshape(height, count, width).sum(axis=1)
     total = float(energy.sum())
     # Of a constant image rounding is all there is.
     silence = 1e-12 * gray.size * 255**2
@@ -407,12 +408,9 @@ def _windowed_waves(side: int) -> tuple[Gray, npt.NDArray[np.float64]]:
     return np.array(waves), np.array(frequencies)
 
 
-def _tiles_in_strips(gray: Gray, height: int, width: int) -> Iterator[Gray]:
-    """Yield tiles of (height, width) as arrays of shape (T, height, width), some at a time."""
+def _strips_of_tiles(gray: Gray, height: int, width: int) -> Iterator[Gray]:
+    """Yield strips of `height` rows, of whole tiles; what is left over is cut off evenly."""
     down, across = gray.shape[0] // height, gray.shape[1] // width
     top, left = (gray.shape[0] - down * height) // 2, (gray.shape[1] - across * width) // 2
-    even = gray[top : top + down * height, left : left + across * width]
-    tiles = even.reshape(down, height, across, width).swapaxes(1, 2)
-    step = max(1, _STRIP_TILES // across)
-    for first in range(0, down, step):
-        yield tiles[first : first + step].reshape(-1, height, width)
+    for first in range(top, top + down * height, height):
+        yield gray[first : first + height, left : left + across * width]
