@@ -42,7 +42,7 @@ from defectseg.quality.distortions import (
     blur_motion,
     compress_jpeg,
 )
-from defectseg.quality.focus import measure
+from defectseg.quality.measures import measure
 
 PHOTOGRAPHS = (  # those of skimage.data that are sharp; all come with the package
     *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png"),

@@ -17,7 +17,7 @@ import numpy as np
 from publish import ROOT, write_into_readme, write_result
 from skimage.measure import blur_effect
 
-from defectseg.quality import focus
+from defectseg.quality import focus, measures
 
 RUNS = 30
 SIDES = (512, 2048)
@@ -34,7 +34,7 @@ def main() -> None:
         noise = rng.integers(0, 256, (side, side), np.uint8)
         image = cv2.GaussianBlur(noise, (0, 0), 1)
         contenders: dict[str, Callable[[], object]] = {
-            "all measures together": lambda image=image: focus.measure(image),
+            "all measures together": lambda image=image: measures.measure(image),
             "cv2.Laplacian(image, cv2.CV_64F).var()": lambda image=image: cv2.Laplacian(
                 image, cv2.CV_64F
             ).var(),
@@ -42,7 +42,7 @@ def main() -> None:
         }
         contenders |= {
             name: lambda image=image, name=name: getattr(focus, name)(image)
-            for name in focus.MEASURES[:10]
+            for name in measures.MEASURES[:10]
         }
         results[str(side)] = in_turn(contenders)
     start = time_start()

@@ -16,8 +16,8 @@ from defectseg.evaluation.robustness import breaking_point
 from defectseg.image_io import to_gray
 from defectseg.quality.baseline import check_size, fit_baseline, to_coordinates, whitening
 from defectseg.quality.distortions import distort
-from defectseg.quality.focus import Measures, measure
 from defectseg.quality.gate import UNTOUCHED
+from defectseg.quality.measures import Measures, measure
 
 # Good images of each product that are distorted to show how each level looks; the network is not
 # asked about them.

@@ -18,8 +18,8 @@ from defectseg.image_io import to_gray
 from defectseg.inference.engines import Engine
 from defectseg.inference.predictor import find_defects
 from defectseg.quality.distortions import SWEEP, Kind, distort
-from defectseg.quality.focus import MEASURES, measure
 from defectseg.quality.gate import UNTOUCHED
+from defectseg.quality.measures import MEASURES, measure
 
 Levels = Mapping[str, Sequence[float]]
 
@@ -102,7 +102,7 @@ def sweep(
     DataFrame
         A row an image and level: image, product, defective, kind, level (0 where untouched),
         score, missed (defective, and no more than a PASS by its score), alarmed (good, and not a
-        PASS), iou (NaN where good), and the columns of `focus.MEASURES`.
+        PASS), iou (NaN where good), and the columns of `measures.MEASURES`.
 
     Raises
     ------

@@ -9,8 +9,8 @@ import pandas as pd
 
 from defectseg.evaluation.figures import Rate, rate
 from defectseg.evaluation.robustness import Promise
-from defectseg.quality.focus import MEASURES, Measures
 from defectseg.quality.gate import UNTOUCHED, Judge
+from defectseg.quality.measures import MEASURES, Measures
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from defectseg.bundle import Baseline
 from defectseg.errors import DataError
-from defectseg.quality.focus import Measures
+from defectseg.quality.measures import Measures
 
 _FITTED = 2  # a spread needs two
 # 2 % of a measure, and of the widest direction's spread: closer is not told apart.

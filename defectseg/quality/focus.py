@@ -8,7 +8,6 @@ has nothing in focus: each sharpness of it is 0, and its blur 1.
 
 import math
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -28,54 +27,6 @@ _HIGH_FREQUENCY = 0.25  # cycles a pixel, half of what an image can hold
 _STRIP_ROWS = 128  # as much at once as stays in the processor's cache
 
 
-@dataclass(frozen=True)
-class Measures:
-    """All measures of one image, in the order of the tables' columns; see the functions."""
-
-    mean_gradient: float
-    laplacian_variance: float
-    tenengrad: float
-    tenengrad_compensated: float
-    brenner: float
-    wavelet_energy: float
-    high_frequency_ratio: float
-    blur_effect: float
-    noise_sigma: float
-    mean_luma: float
-    clipped_low: float
-    clipped_high: float
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[np.float64]:
-        return np.array(astuple(self), dtype=dtype or np.float64)
-
-
-MEASURES = tuple(field.name for field in fields(Measures))
-# What cannot be measured is never taken for sharp.
-UNMEASURABLE = Measures(**dict.fromkeys(MEASURES, 0.0) | {"blur_effect": 1.0})
-
-
-def measure(gray: Gray) -> Measures:
-    """Return all measures of an image; no value is ever NaN or infinite."""
-    if not _is_measurable(gray):
-        return UNMEASURABLE
-    clipped_low, clipped_high = clipped_shares(gray)
-    sharpness, noise = tenengrad(gray), noise_sigma(gray)
-    return Measures(
-        mean_gradient=mean_gradient(gray),
-        laplacian_variance=laplacian_variance(gray),
-        tenengrad=sharpness,
-        tenengrad_compensated=_compensate(sharpness, noise),
-        brenner=brenner(gray),
-        wavelet_energy=wavelet_energy(gray),
-        high_frequency_ratio=high_frequency_ratio(gray),
-        blur_effect=blur_effect(gray),
-        noise_sigma=noise,
-        mean_luma=mean_luma(gray),
-        clipped_low=clipped_low,
-        clipped_high=clipped_high,
-    )
-
-
 def mean_gradient(gray: Gray) -> float:
     """Return the mean absolute gradient, summed over both axes; it rises with focus.
 
@@ -90,7 +41,7 @@ def mean_gradient(gray: Gray) -> float:
         of neighbours at the border), in gray levels a pixel, at least 0. An axis of a single
         pixel has no gradient and counts 0. Noise raises it as well as focus does.
     """
-    if not _is_measurable(gray):
+    if not is_measurable(gray):
         return 0.0
     image, _ = _for_filters(gray)
     total = 0.0
@@ -116,7 +67,7 @@ def laplacian_variance(gray: Gray) -> float:
         Of the 4-neighbour Laplacian, mirrored at the border, in gray levels squared, at least 0.
         White noise of standard deviation σ adds 20·σ². `LAP4` of Pertuz et al.
     """
-    if not _is_measurable(gray):
+    if not is_measurable(gray):
         return 0.0
     image, depth = _for_filters(gray)
     laplacian = cv2.Laplacian(image, depth)
@@ -138,7 +89,7 @@ def tenengrad(gray: Gray) -> float:
         squared, at least 0. White noise of standard deviation σ adds 24·σ². `GRA6` of Pertuz
         et al.
     """
-    if not _is_measurable(gray):
+    if not is_measurable(gray):
         return 0.0
     image, depth = _for_filters(gray)
     squares = sum(_sum_squares(cv2.Sobel(image, depth, dx, 1 - dx)) for dx in (0, 1))
@@ -151,7 +102,7 @@ def tenengrad_compensated(gray: Gray) -> float:
     At least 0, in gray levels squared; σ is that of `noise_sigma`, which takes the finest texture
     for noise, so that a texture which is all fine loses most of it.
     """
-    return _compensate(tenengrad(gray), noise_sigma(gray))
+    return compensate(tenengrad(gray), noise_sigma(gray))
 
 
 def brenner(gray: Gray) -> float:
@@ -168,7 +119,7 @@ def brenner(gray: Gray) -> float:
         fewer than 3 columns. Along the rows only, as Brenner et al. 1976,
         doi:10.1177/24.1.1254907: blind to a blur that is vertical. `MIS2` of Pertuz et al.
     """
-    if not _is_measurable(gray) or gray.shape[1] < 3:
+    if not is_measurable(gray) or gray.shape[1] < 3:
         return 0.0
     image, _ = _for_filters(gray)
     squares = _norm(image[:, 2:], image[:, :-2], cv2.NORM_L2SQR)
@@ -190,7 +141,7 @@ def wavelet_energy(gray: Gray) -> float:
         White noise of standard deviation σ adds ¾·σ². `WAV1` of Pertuz et al. has their absolute
         values.
     """
-    if not _is_measurable(gray):
+    if not is_measurable(gray):
         return 0.0
     height, width = gray.shape
     even = cv2.copyMakeBorder(
@@ -223,7 +174,7 @@ def high_frequency_ratio(gray: Gray) -> float:
         (Welch 1967, doi:10.1109/TAU.1967.1161901); what is left over at the borders is cut off
         evenly. It does not change with contrast. 0 where there is no texture at all.
     """
-    if not _is_measurable(gray) or min(gray.shape) < 4:
+    if not is_measurable(gray) or min(gray.shape) < 4:
         return 0.0
     height, width = (min(side, _SPECTRUM_PX) for side in gray.shape)
     dtype = np.float32 if gray.dtype == np.uint8 else np.float64
@@ -256,7 +207,7 @@ def blur_effect(gray: Gray) -> float:
         In [0, 1], the same as ``skimage.measure.blur_effect``, several times faster; 1 where there
         are no edges, or fewer than 4 rows or columns. Crété et al. 2007, doi:10.1117/12.702790.
     """
-    if not _is_measurable(gray) or min(gray.shape) < 4:
+    if not is_measurable(gray) or min(gray.shape) < 4:
         return 1.0
     image, depth = _for_filters(gray)
     # As far as blur and gradient reach up and down.
@@ -302,7 +253,7 @@ def noise_sigma(gray: Gray) -> float:
     ``sqrt(π/2) / 6 · mean |I * N|`` over the inner pixels, N the 3×3 difference of two Laplacians.
     Immerkær 1996, doi:10.1006/cviu.1996.0060.
     """
-    if not _is_measurable(gray) or min(gray.shape) < 3:
+    if not is_measurable(gray) or min(gray.shape) < 3:
         return 0.0
     image, depth = _for_filters(gray)
     response = cv2.sepFilter2D(image, depth, _SECOND_DIFFERENCE, _SECOND_DIFFERENCE)
@@ -312,61 +263,24 @@ def noise_sigma(gray: Gray) -> float:
 
 def mean_luma(gray: Gray) -> float:
     """Return the mean gray level, 0 to 255."""
-    return float(cv2.sumElems(gray)[0]) / gray.size if _is_measurable(gray) else 0.0
+    return float(cv2.sumElems(gray)[0]) / gray.size if is_measurable(gray) else 0.0
 
 
 def clipped_shares(gray: Gray) -> tuple[float, float]:
     """Return the shares of the pixels at 0 or below, and at 255 or above, each in [0, 1]."""
-    if not _is_measurable(gray):
+    if not is_measurable(gray):
         return 0.0, 0.0
     low, high = (int(np.count_nonzero(clipped)) for clipped in (gray <= 0, gray >= 255))
     return low / gray.size, high / gray.size
 
 
-def crop(gray: Gray, region_xywh: tuple[int, int, int, int]) -> Gray:
-    """Return a region of an image: its left column, top row, width and height in pixels.
-
-    Raises
-    ------
-    ValueError
-        If it is empty, or does not lie within the image.
-    """
-    left, top, width, height = region_xywh
-    rows, columns = gray.shape
-    inside = 0 <= left < left + width <= columns and 0 <= top < top + height <= rows
-    if not inside:
-        raise ValueError(
-            f"the region {left},{top},{width},{height} (left, top, width, height) does not lie "
-            f"within the image of {columns}×{rows} pixels"
-        )
-    return gray[top : top + height, left : left + width]
-
-
-def divide_into_tiles(gray: Gray, rows: int, columns: int) -> dict[tuple[int, int], Gray]:
-    """Return the tiles of a grid by (row, column), as equal in size as whole pixels allow.
-
-    Raises
-    ------
-    ValueError
-        If the image has fewer pixels along a side than the grid has tiles.
-    """
-    height, width = gray.shape
-    if not 1 <= rows <= height or not 1 <= columns <= width:
-        raise ValueError(
-            f"a grid of {rows}×{columns} does not fit the image of {height}×{width} pixels"
-        )
-    return {
-        (row, column): tile
-        for row, strip in enumerate(np.array_split(gray, rows, axis=0))
-        for column, tile in enumerate(np.array_split(strip, columns, axis=1))
-    }
-
-
-def _is_measurable(gray: Gray) -> bool:
+def is_measurable(gray: Gray) -> bool:
+    """Return whether an array has pixels, and each is a finite number."""
     return gray.size > 0 and (gray.dtype == np.uint8 or bool(np.isfinite(gray).all()))
 
 
-def _compensate(sharpness: float, noise: float) -> float:
+def compensate(sharpness: float, noise: float) -> float:
+    """Return Tenengrad less what noise of standard deviation `noise` adds to it."""
     return max(0.0, sharpness - _NOISE_IN_TENENGRAD * noise**2)
 
 

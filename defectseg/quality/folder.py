@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from defectseg.errors import DataError, ImageReadError
 from defectseg.image_io import FoundFile, find_images, read_image, to_gray
-from defectseg.quality.focus import UNMEASURABLE, Gray, Measures, crop, divide_into_tiles, measure
+from defectseg.quality.focus import Gray
+from defectseg.quality.measures import UNMEASURABLE, Measures, measure
+from defectseg.quality.regions import crop, divide_into_tiles
 
 if TYPE_CHECKING:
     from defectseg.quality.blur_classifier import BlurClassifier
@@ -22,7 +24,7 @@ class MeasuredImage:
     image : str
         Path relative to the folder.
     measures : Measures
-        Of an image that could not be read, `focus.UNMEASURABLE`.
+        Of an image that could not be read, `measures.UNMEASURABLE`.
     tile : tuple of (int, int) or None
         Row and column in the grid, where one was asked for.
     sharp_probability : float or None

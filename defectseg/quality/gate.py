@@ -16,7 +16,7 @@ from defectseg.bundle import Gate, ProductGate
 from defectseg.image_io import to_gray
 from defectseg.quality.baseline import deviation_p_value, to_coordinates
 from defectseg.quality.distortions import SWEEP
-from defectseg.quality.focus import MEASURES, Measures, measure
+from defectseg.quality.measures import MEASURES, Measures, measure
 
 UNTOUCHED = "untouched"
 _NEIGHBOURS = 5

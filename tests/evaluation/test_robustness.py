@@ -19,7 +19,7 @@ from defectseg.evaluation.robustness import (
     sweep_closely,
 )
 from defectseg.image_io import write_gray, write_mask
-from defectseg.quality.focus import MEASURES
+from defectseg.quality.measures import MEASURES
 
 PROMISE = CalibrationSettings()
 THRESHOLDS = Thresholds(pixel=0.3, review=0.3, fail=0.7, score_area_px={"P": 20})

@@ -4,8 +4,8 @@ import pytest
 
 from defectseg.bundle import Gate
 from defectseg.evaluation.trust import compute_trust, judge_rows, risk_area, risk_coverage
-from defectseg.quality.focus import MEASURES
 from defectseg.quality.gate import open_gates
+from defectseg.quality.measures import MEASURES
 from tests.gates import fixed_gate
 
 

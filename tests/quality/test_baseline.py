@@ -5,7 +5,7 @@ import pytest
 
 from defectseg.errors import DataError
 from defectseg.quality import baseline
-from defectseg.quality.focus import MEASURES, Measures
+from defectseg.quality.measures import MEASURES, Measures
 
 
 @pytest.mark.parametrize(("alpha", "images"), [(0.01, 99), (0.05, 19), (0.1, 9), (0.5, 1)])

@@ -9,7 +9,7 @@ from skimage import data
 from defectseg.dataset.synthetic import generate_sample
 from defectseg.quality import distortions
 from defectseg.quality.distortions import SWEEP
-from defectseg.quality.focus import measure
+from defectseg.quality.measures import measure
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,8 @@ from skimage.measure import blur_effect
 from defectseg.dataset.synthetic import PRODUCTS, generate_sample
 from defectseg.image_io import read_image, to_gray
 from defectseg.quality import focus
-from defectseg.quality.focus import (
-    MEASURES,
-    UNMEASURABLE,
-    mean_gradient,
-    mean_luma,
-    measure,
-    noise_sigma,
-)
+from defectseg.quality.focus import mean_gradient, mean_luma, noise_sigma
+from defectseg.quality.measures import MEASURES, UNMEASURABLE, measure
 
 
 @pytest.mark.parametrize(
@@ -229,26 +223,6 @@ def test_what_is_no_number_is_not_sharp(bad: float) -> None:
     assert measure(gray) == UNMEASURABLE
     for name in MEASURES[:10]:
         assert getattr(focus, name)(gray) == getattr(UNMEASURABLE, name)
-
-
-def test_crop_and_tiles() -> None:
-    gray = np.arange(20).reshape(4, 5)
-    assert focus.crop(gray, (1, 2, 3, 2)).tolist() == [[11, 12, 13], [16, 17, 18]]
-    tiles = focus.divide_into_tiles(gray, 2, 2)
-    assert list(tiles) == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert tiles[1, 1].tolist() == [[13, 14], [18, 19]]
-    assert sum(tile.size for tile in tiles.values()) == gray.size
-
-
-@pytest.mark.parametrize("region", [(0, 0, 6, 1), (-1, 0, 2, 2), (0, 0, 0, 1), (4, 3, 2, 1)])
-def test_a_region_outside_the_image_is_an_error(region: tuple[int, int, int, int]) -> None:
-    with pytest.raises(ValueError, match="does not lie within the image of 5×4 pixels"):
-        focus.crop(np.zeros((4, 5)), region)
-
-
-def test_a_grid_finer_than_the_pixels_is_an_error() -> None:
-    with pytest.raises(ValueError, match="a grid of 5×1 does not fit the image of 4×5 pixels"):
-        focus.divide_into_tiles(np.zeros((4, 5)), 5, 1)
 
 
 @pytest.mark.real_data

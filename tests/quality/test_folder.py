@@ -7,8 +7,9 @@ from defectseg.dataset.synthetic import generate_sample
 from defectseg.errors import DataError
 from defectseg.image_io import write_gray, write_picture
 from defectseg.quality.distortions import blur_gaussian
-from defectseg.quality.focus import UNMEASURABLE, crop, measure
 from defectseg.quality.folder import measure_folder
+from defectseg.quality.measures import UNMEASURABLE, measure
+from defectseg.quality.regions import crop
 
 
 @pytest.fixture

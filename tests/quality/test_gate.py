@@ -13,8 +13,8 @@ from defectseg.dataset.synthetic import generate_sample
 from defectseg.evaluation.gate_calibration import calibrate_gate, calibrate_product, measure_good
 from defectseg.image_io import read_image, write_gray
 from defectseg.quality.distortions import SWEEP, distort
-from defectseg.quality.focus import measure
 from defectseg.quality.gate import ImageQuality, Judge, describe_cause, measure_quality, open_gates
+from defectseg.quality.measures import measure
 from tests.gates import fixed_gate
 
 # |∂/∂column| is 4 everywhere, |∂/∂row| is 0.

@@ -8,8 +8,8 @@ import pytest
 from defectseg.dataset.synthetic import generate_sample
 from defectseg.image_io import read_image, write_gray
 from defectseg.quality.distortions import blur_gaussian
-from defectseg.quality.focus import MEASURES
 from defectseg.quality.folder import MeasuredImage, measure_folder
+from defectseg.quality.measures import MEASURES
 from defectseg.quality.report import least_sharp, write_sharpness
 
 
