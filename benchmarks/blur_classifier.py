@@ -26,14 +26,8 @@ from sklearn.metrics import roc_auc_score
 from defectseg.console import out
 from defectseg.dataset.synthetic import PRODUCTS, generate_sample
 from defectseg.image_io import read_image, to_gray
-from defectseg.quality.blur_classifier import (
-    PACKAGED,
-    BlurClassifier,
-    blur_rates,
-    draw_pair,
-    fit_blur_classifier,
-    to_json,
-)
+from defectseg.quality.blur_classifier import PACKAGED, BlurClassifier, blur_rates, to_json
+from defectseg.quality.blur_fitting import draw_pair, fit_blur_classifier
 from defectseg.quality.distortions import (
     Image,
     add_noise,

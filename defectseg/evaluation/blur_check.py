@@ -7,7 +7,8 @@ import numpy as np
 from defectseg.dataset.manifest import Sample
 from defectseg.errors import ImageReadError
 from defectseg.image_io import read_image, to_gray
-from defectseg.quality.blur_classifier import BlurClassifier, Rates, blur_rates, draw_pair
+from defectseg.quality.blur_classifier import BlurClassifier, Rates, blur_rates
+from defectseg.quality.blur_fitting import draw_pair
 
 
 def rate_blur_classifier(
@@ -19,7 +20,7 @@ def rate_blur_classifier(
     ----------
     classifier : BlurClassifier
     samples : sequence of Sample
-        They are taken to be sharp. Of each, `blur_classifier.draw_pair` makes both copies, the
+        They are taken to be sharp. Of each, `blur_fitting.draw_pair` makes both copies, the
         same ones each time; what cannot be read is left out.
 
     Returns
