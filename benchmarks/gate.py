@@ -148,7 +148,8 @@ def train(data: Path) -> Path:
     """Train as the configuration says; return the bundle."""
     run = ROOT / "runs" / "benchmark-gate"
     shutil.rmtree(run, ignore_errors=True)
-    commands.train(load_config(ROOT / "configs" / "dagm_robust.yaml", data=data, run=run), resume=False)
+    config = load_config(ROOT / "configs" / "dagm_robust.yaml", data=data, run=run)
+    commands.train(config, resume=False)
     return run
 
 

@@ -214,14 +214,16 @@ def robustness(
     out.print(f"Open {bold(output / PAGE)}; every answer has its row in robustness.csv.")
 
 
-def calibrate(config: Config) -> None:
-    """Set the limits of a trained bundle anew."""
+def calibrate(config: Config) -> int:
+    """Set the limits of a trained bundle anew; return the exit status."""
     from defectseg.evaluation.calibration import complete_bundle
 
     with counting("calibrating") as tick:
-        complete_bundle(config, tick)
+        figures = complete_bundle(config, tick)
     write_atomically(config.run / CONFIG, dump_config(config))
     print_gate(config.run)
+    unreadable = any(own.overall.model.unreadable_images for own in figures.values())
+    return SOME_UNREADABLE if unreadable else OK
 
 
 def print_gate(run: Path) -> None:
@@ -256,9 +258,9 @@ def sharpness(
 ) -> int:
     """Measure the sharpness of a folder without a model; return the exit status."""
     from defectseg.quality.folder import measure_folder
-    from defectseg.quality.report import PAGE, TABLES, least_sharp, write_sharpness
+    from defectseg.quality.report import CHART, PAGE, TABLES, least_sharp, write_sharpness
 
-    _check_replaceable(output, PAGE, source)
+    _check_replaceable(output, {PAGE, CHART, *TABLES.values()}, source)
     judge = None
     if classifier:
         from defectseg.quality.blur_classifier import load_general_classifier
@@ -304,7 +306,15 @@ def monitor(
     from defectseg.drift.baseline import learn_baselines
     from defectseg.drift.monitor import watch
     from defectseg.drift.records import Settings
-    from defectseg.drift.report import PAGE, describe_drift, sort_worst_first, write_drift
+    from defectseg.drift.report import (
+        CHART,
+        EVENTS,
+        MEDIANS,
+        PAGE,
+        describe_drift,
+        sort_worst_first,
+        write_drift,
+    )
     from defectseg.drift.source import Source, read_folder, read_table
 
     settings = Settings(
@@ -317,7 +327,8 @@ def monitor(
         with counting("measuring") as tick:
             return read_folder(path, on_image=tick)
 
-    _check_replaceable(output, PAGE, source if source.is_dir() else None)
+    own_names = {PAGE, CHART, EVENTS, MEDIANS}
+    _check_replaceable(output, own_names, source if source.is_dir() else None)
     seen = read(source)
     known = learn_baselines(read(good).series, list(seen.series), settings) if good else {}
     drifts = {
@@ -340,9 +351,9 @@ def monitor(
     return SOME_UNREADABLE if seen.unreadable else OK
 
 
-def _check_replaceable(output: Path, mark: str, source: Path | None = None) -> None:
-    """Check that a folder is free, or holds what the same command left before."""
-    if not (output / mark).is_file():
+def _check_replaceable(output: Path, own_names: set[str], source: Path | None) -> None:
+    """Check that a folder is free, or holds what the same command left before and nothing else."""
+    if not output.is_dir() or {path.name for path in output.iterdir()} - own_names:
         _check_free(output)
     if source is not None and output.resolve().is_relative_to(source.resolve()):
         raise DataError(

@@ -92,6 +92,10 @@ def test_sharpness_of_a_folder_with_a_damaged_image(tmp_path: Path) -> None:
     assert list(table.columns[-3:]) == ["tile_row", "tile_column", "sharp_probability"]
     assert len(table) == 4 * table["image"].nunique()
     assert not table.isna().any().any()
+    # But what is not its own it does not replace.
+    (output / "notes.txt").write_text("mine")
+    status, text = run("sharpness", source, "--output", output)
+    assert (status, (output / "notes.txt").read_text()) == (2, "mine")
 
 
 @pytest.mark.parametrize("inside", [True, False])

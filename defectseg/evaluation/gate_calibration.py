@@ -93,9 +93,10 @@ def calibrate_product(
     ]
     steps = _steps_between(curve)
     for sample, _ in good[:REFERENCE_IMAGES]:
-        image = to_gray(read_sample_image(sample))
+        image = read_sample_image(sample)
         for point in steps:
-            measures = measure(distort(image, point.kind, point.level, sample.sha256))
+            distorted = distort(image, point.kind, point.level, sample.sha256)
+            measures = measure(to_gray(distorted))
             looks.append(
                 Look(
                     str(sample.image),

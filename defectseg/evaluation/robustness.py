@@ -1,6 +1,7 @@
 """How a model's answers degrade as its images do: the sweep, and the curves of it."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Protocol
@@ -49,7 +50,7 @@ def choose_sweep_images(samples: Sequence[Sample], defective: int) -> list[Sampl
     Parameters
     ----------
     samples : sequence of Sample
-        In an order that says nothing of them; the first are taken.
+        In any order: the first by their content's hash are taken, of each kind of defect in turn.
     defective : int
         How many in all, shared evenly among the products, but at least three of each.
     """
@@ -57,11 +58,24 @@ def choose_sweep_images(samples: Sequence[Sample], defective: int) -> list[Sampl
     each = max(_FEWEST_DEFECTIVE, defective // len(products))
     chosen = []
     for product in products:
-        own = [sample for sample in samples if sample.product == product]
-        bad = [sample for sample in own if sample.defective][:each]
+        own = sorted(
+            (sample for sample in samples if sample.product == product),
+            key=lambda sample: sample.sha256,
+        )
+        bad = _take_in_turn([sample for sample in own if sample.defective])[:each]
         good = [sample for sample in own if not sample.defective]
         chosen += [*bad, *good[: max(_FEWEST_GOOD, len(bad) // 2)]]
     return chosen
+
+
+def _take_in_turn(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples with one of each kind first, then the second of each, and so on."""
+    count: Counter[str] = Counter()
+    turns = []
+    for sample in samples:
+        turns.append(count[sample.kind])
+        count[sample.kind] += 1
+    return [samples[place] for place in np.argsort(turns, kind="stable")]
 
 
 def count_answers(samples: Sequence[Sample]) -> int:
@@ -223,8 +237,11 @@ def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[Curve
         }
         shares, rises = [], []
         for draw in draws:
-            base = max(float(untouched["iou"][draw].mean()), 1e-9)
-            shares.append(_monotone([base, *levels["iou"][draw].mean(axis=0)], falling=True) / base)
+            base = float(untouched["iou"][draw].mean())
+            # What is better than untouched, by chance, must not make up for what is worse; and
+            # where nothing was found, nothing can be left.
+            left = np.minimum(levels["iou"][draw].mean(axis=0), base) / (base or 1.0)
+            shares.append(_monotone([1.0, *left], falling=True))
             missed = [untouched["missed"][draw].mean(), *levels["missed"][draw].mean(axis=0)]
             rises.append(_monotone(missed, falling=False) - missed[0])
         low = np.percentile(shares, _BOUND_PERCENT, axis=0)

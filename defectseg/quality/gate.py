@@ -20,6 +20,7 @@ from defectseg.quality.measures import MEASURES, Measures, measure
 
 UNTOUCHED = "untouched"
 _NEIGHBOURS = 5
+_LEAST_GRADIENT = 1e-9  # below it, no gray level differs from its neighbour
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class _FixedJudge:
 
     def judge(self, measures: Measures) -> ImageQuality:
         p = deviation_p_value(self._product.baseline, to_coordinates(measures))
-        trusted = measures.mean_gradient >= self._limit
+        # Of an image in which all is alike nothing can be said, whatever the limit.
+        trusted = measures.mean_gradient >= max(self._limit, _LEAST_GRADIENT)
         remark = (
             f"sharpness {measures.mean_gradient:.2f} is below the limit {self._limit:.2f}, which "
             "was set by hand"
@@ -119,7 +121,7 @@ class _Judge:
         unusual = p <= gate.alpha
         belief = min(max(iou_share, 0.0), 1 - escape_rise, 1.0)
         remarks = []
-        if measures.mean_gradient <= 0:
+        if measures.mean_gradient < _LEAST_GRADIENT:
             belief = 0.0
             remarks.append("there is nothing in it: no gray level differs from its neighbour")
         elif unusual and distances[0] > product.reach:

@@ -217,6 +217,28 @@ def test_a_close_sweep_comes_near_to_where_the_promise_breaks(samples: list[Samp
     assert (last_good.level, round(broken.level, 3)) == (0.4, 0.313)
 
 
+def test_every_kind_of_defect_is_swept(tmp_path: Path) -> None:
+    every = [
+        sample(tmp_path / kind, f"{kind}{number}", defective=True)
+        for kind in ("blowhole", "crack", "break")
+        for number in range(4)
+    ]
+    assert {own.kind for own in choose_sweep_images(every, 3)} == {"blowhole", "crack", "break"}
+
+
+def test_a_model_that_finds_nothing_has_nothing_left() -> None:
+    no = [False] * 3
+    rows = answers(("untouched", 0, [0.0] * 3, no), ("noise", 5, [0.0] * 3, no))
+    (point,) = fit_curves(rows, "P")
+    assert (point.iou_share, point.iou_share_low) == (0, 0)
+
+
+def test_better_than_untouched_counts_as_untouched() -> None:
+    no = [False] * 3
+    rows = answers(("untouched", 0, [0.5] * 3, no), ("noise", 5, [0.8] * 3, no))
+    assert fit_curves(rows, "P")[0].iou_share == 1
+
+
 def test_sweep_images_are_shared_among_products(tmp_path: Path) -> None:
     every = [
         sample(tmp_path, f"{product}{number}{defective}", defective=defective, product=product)

@@ -31,6 +31,12 @@ def test_a_fixed_sharpness_is_the_only_limit(limit: float, trusted: bool) -> Non
     assert bool(quality.remarks) is not trusted
 
 
+def test_no_fixed_sharpness_trusts_an_image_in_which_all_is_alike() -> None:
+    judge = open_gates(fixed_gate(0, "P"))["P"]
+    assert not measure_quality(np.zeros((64, 64), np.uint8), judge).trusted
+    assert not measure_quality(np.full((1, 1), 9, np.uint8), judge).trusted
+
+
 def test_colour_is_measured_on_its_luma() -> None:
     judge = open_gates(fixed_gate(1, "P"))["P"]
     assert measure_quality(np.dstack([SLOPE] * 3), judge) == measure_quality(SLOPE, judge)
