@@ -207,7 +207,7 @@ def calibrate_thresholds(
     DataError
         As `thresholds.choose_thresholds`; or if an image or a label cannot be read.
     """
-    areas = score_areas(train)
+    areas = score_areas(train, also=[sample.product for sample in val])
     scores: dict[bool, list[float]] = {True: [], False: []}
     for sample in val:
         probability = engine.probability(read_sample_image(sample))
@@ -243,13 +243,14 @@ def calibrate_thresholds(
     return Thresholds(pixel=pixel, review=review, fail=fail, score_area_px=areas)
 
 
-def score_areas(samples: Sequence[Sample]) -> dict[str, int]:
+def score_areas(samples: Sequence[Sample], also: Sequence[str] = ()) -> dict[str, int]:
     """Return the area from which a defect counts fully, by product.
 
     That of a small one: 5th percentile of the largest label of each image, since the smallest may
-    be a slip of the pen; of a product whose defects are not known, that of all products.
+    be a slip of the pen; of a product whose defects are not known, and of those in `also` that no
+    sample shows, that of all products.
     """
-    areas: dict[str, list[int]] = {sample.product: [] for sample in samples}
+    areas: dict[str, list[int]] = {own: [] for own in (*also, *(s.product for s in samples))}
     for sample in samples:
         if sample.mask:
             label = read_label(sample, (sample.height, sample.width))

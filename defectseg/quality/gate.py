@@ -132,9 +132,9 @@ class _Judge:
             )
         elif iou_share < gate.min_iou_share or escape_rise > gate.max_escape_rise:
             remarks.append(
-                f"likely {cause}: on images like it the model keeps no more than "
-                f"{100 * max(iou_share, 0):.0f} % of its IoU for sure, and up to "
-                f"{100 * escape_rise:.0f} % more defects may escape"
+                f"likely {cause}: on images like it the model may keep only "
+                f"{100 * max(iou_share, 0):.0f} % of its IoU, and up to {100 * escape_rise:.0f} % "
+                "more defects may escape"
             )
         if not remarks and unusual:
             harmless = f"unusual (p = {p:.3f}), likely {cause}; harmless to this model"

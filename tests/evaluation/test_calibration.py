@@ -48,6 +48,13 @@ def test_score_areas_are_those_of_small_labels_of_each_product(tmp_path: Path) -
     }
 
 
+def test_a_product_without_training_images_has_the_area_of_all(tmp_path: Path) -> None:
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:2, :5] = 1
+    write_mask(tmp_path / "mask.png", mask)
+    assert score_areas([sample("A", tmp_path / "mask.png")], also=["B"]) == {"A": 10, "B": 10}
+
+
 def disc(radius: float) -> np.ndarray:
     rows, columns = np.mgrid[:100, :100]
     return np.hypot(rows - 50, columns - 50) <= radius
@@ -86,5 +93,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_text("no image")
     config = parse_config({"data": "data", "run": "run"}, "the test's settings")
+    write_mask(tmp_path / "mask.png", disc(10).astype(np.uint8))
+    train = [sample("A", tmp_path / "mask.png")]
     with pytest.raises(DataError, match=r"broken\.png: cannot be decoded"):
-        calibrate_thresholds(Brightness(), [], [sample("A", image=broken)], config, lambda: None)
+        calibrate_thresholds(Brightness(), train, [sample("A", image=broken)], config, lambda: None)
