@@ -4,9 +4,10 @@
 
 Simulated cameras, 100 of each kind, 200 images a day spread evenly (4 minutes on a CPU core):
 
-- clean: 1.4, for 50 days after the baseline was learned. Any event is a false alarm.
+- clean: 1.4, for the days in which the baseline is learned, and 50 days more. Any event on any of
+  these days is a false alarm.
 - dusty: 1.4 for 15 days, of which 10 are the baseline, then in a line to 0.8 within 50 days.
-- dusty from the start: the same without the 15 days, so that the baseline is learned from dust.
+- dusty from the start: the same without the 15 days, so that there is no clean baseline.
 - cleaned: 0.8 for 15 days, then 1.4.
 - article: 0.8 up to index 64, then 1.4; an index is a median (4 a day), or an image.
 
@@ -15,7 +16,7 @@ wander is an autoregression of first order from day to day with correlation 0.5.
 is held against the bars has noise of 8 % and a wander of 0.3 %; the monitor's settings are its
 defaults, which know neither. Other scenarios vary noise, wander and odd parts (images of 0.3 to 2
 times their value); in one the monitor is told the wander. Seeds differ from those that the
-settings were chosen by. Writes results/drift.json.
+settings were chosen by. Writes results/drift.json and the README's figures.
 """
 
 import math
@@ -24,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from publish import write_result
+from publish import write_into_readme, write_result
 
 from defectseg.console import out
 from defectseg.drift.monitor import watch
@@ -35,6 +36,7 @@ RUNS, SEED = 100, 2026
 IMAGES_A_DAY = 200
 CLEAN, DIRTY, LINE = 1.4, 0.8, 0.9
 DUST_DAYS = 50
+WATCHED_DAYS = 50  # of a clean camera, once its baseline was learned
 CLEAN_DAYS = 15  # before the dust, and before a cleaning
 LEFT_AFTER = 10, 20  # days of dust
 START = np.datetime64("2024-01-01", "us")
@@ -70,23 +72,44 @@ def main() -> None:
         clean, dusty = rows[-1]["clean"], rows[-1]["dusty"]
         out.print(f"{scenario}: clean {clean}, dusty {dusty}")
     first = rows[0]
+    clean, dusty, early = (first[name] for name in ("clean", "dusty", "dusty_from_the_start"))
     bars = {
-        "clean: runs of 100 without an event, at least 95": RUNS - first["clean"]["alarmed"],
-        "dusty: runs of 100 alarmed within 5 days, at least 95": first["dusty"]["within_5_days"],
-        "dusty: days until the median alarm, at most 5": first["dusty"]["days_median"],
-        "dusty: days until the fixed line, 41": first["dusty"]["fixed_line_days_median"],
+        "clean: runs of 100 without an event, at least 95": RUNS - clean["alarmed"],
+        "dusty: runs of 100 alarmed within 5 days, at least 95": dusty["within_5_days"],
+        "dusty: days until the median alarm, at most 5": dusty["days_median"],
+        "dusty from the start: runs of 100 alarmed within 5 days, at least 95": early[
+            "within_5_days"
+        ],
+        "dusty from the start: days until the median alarm, at most 5": early["days_median"],
+        "dusty: days until the fixed line, 41": dusty["fixed_line_days_median"],
         "article: runs of 100 found within a day, of medians": first["article_of_medians"]["found"],
         "article: runs of 100 found within a day, of images": first["article_of_images"]["found"],
     }
     out.print(bars)
     figures = {"runs": RUNS, "settings": asdict(Settings()), "bars": bars, "scenarios": rows}
     write_result("drift", figures)
+    write_into_readme("drift", summarise(first))
+
+
+def summarise(row: dict[str, Any]) -> str:
+    """Return the figures of one scenario in sentences."""
+    clean, dusty, early = (row[name] for name in ("clean", "dusty", "dusty_from_the_start"))
+    return (
+        f"Of {RUNS} simulated clean cameras with {100 * row['noise']:.0f} % noise, at "
+        f"{IMAGES_A_DAY} images a day, {RUNS - clean['alarmed']} had no event in "
+        f"{learning_days()} days of learning and {WATCHED_DAYS} days more. Dust that takes "
+        f"{DUST_DAYS} days from {CLEAN} to {DIRTY} is alarmed after {dusty['days_median']:.1f} "
+        f"days (median; within 5 days for {dusty['within_5_days']} of {RUNS} cameras) where clean "
+        f"days came before, and after {early['days_median']:.1f} days ({early['within_5_days']} of "
+        f"{RUNS}) where it began with the first image; a fixed line at {LINE} takes "
+        f"{dusty['fixed_line_days_median']:.0f} days. Of {RUNS} cleanings "
+        f"{row['cleaned']['found']} were found within a day, with nothing else taken for one.\n"
+    )
 
 
 def measure(scenario: Scenario, number: int) -> dict[str, Any]:
     """Simulate all kinds of cameras."""
     settings = Settings(limit=LINE, wander=scenario.expected_wander)
-    learning = settings.baseline_medians * settings.median_of // IMAGES_A_DAY
     dust = np.linspace(CLEAN, DIRTY, DUST_DAYS * IMAGES_A_DAY)
     step = np.concatenate([constant(DIRTY, CLEAN_DAYS), constant(CLEAN, CLEAN_DAYS)])
     article = np.where(np.arange(3 * IMAGES_A_DAY) < 64, DIRTY, CLEAN)
@@ -96,7 +119,7 @@ def measure(scenario: Scenario, number: int) -> dict[str, Any]:
     clean, dusty, early, cleaned, as_medians, as_images, left = [], [], [], [], [], [], []
     for run in range(RUNS):
         rng = np.random.default_rng([SEED, number, run])
-        values = see(constant(CLEAN, learning + 50), scenario, rng)
+        values = see(constant(CLEAN, learning_days() + WATCHED_DAYS), scenario, rng)
         clean.append(watch(times(len(values)), values, no_limit))
         values = see(np.concatenate([constant(CLEAN, CLEAN_DAYS), dust]), scenario, rng)
         dusty.append(watch(times(len(values)), values, settings))
@@ -120,6 +143,11 @@ def measure(scenario: Scenario, number: int) -> dict[str, Any]:
             for days in LEFT_AFTER
         },
     }
+
+
+def learning_days() -> int:
+    """Return how long a baseline is learned."""
+    return Settings.baseline_medians * Settings.median_of // IMAGES_A_DAY
 
 
 def constant(level: float, days: int) -> Values:
@@ -146,16 +174,19 @@ def see(levels: Values, scenario: Scenario, rng: np.random.Generator) -> Values:
     return np.where(odd, values * rng.uniform(0.3, 2, len(levels)), values)
 
 
-def dated(drift: Drift, kind: Kind) -> list[float]:
-    """Return the days on which such events were found."""
-    found = [np.datetime64(event.time) - START for event in drift.events if event.kind == kind]
+def dated(drift: Drift, *kinds: Kind) -> list[float]:
+    """Return the days on which such events were found, or any without a kind."""
+    events = [event for event in drift.events if event.kind in (kinds or Kind)]
+    found = [np.datetime64(event.time) - START for event in events]
     return [float(gap / np.timedelta64(1, "D")) for gap in found]
 
 
 def count_alarms(drifts: list[Drift]) -> dict[str, Any]:
     """Count the cameras with an event, and those with each kind."""
     kinds = Counter(kind.value for drift in drifts for kind in {e.kind for e in drift.events})
-    return {"alarmed": sum(bool(drift.events) for drift in drifts), "kinds": dict(kinds)}
+    learning = sum(any(day <= learning_days() for day in dated(drift)) for drift in drifts)
+    alarmed = sum(bool(drift.events) for drift in drifts)
+    return {"alarmed": alarmed, "while_learning": learning, "kinds": dict(kinds)}
 
 
 def measure_delays(drifts: list[Drift], onset: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from defectseg.errors import ConfigError, DataError
 _FEWEST_MEDIANS = 5  # whose own scatter is looked at
 _SAME_LEVEL = 3  # standard deviations of a median
 _LIMIT_SHARE, _LIMIT_DEVIATIONS = 0.01, 5  # of good images; of a median
-_SMALLEST = 1e-9  # standard deviation of a wander, so that a series of zeros has one too
+SMALLEST = 1e-9  # standard deviation of a wander, so that a series of zeros has one too
 
 
 def learn_baseline(times: Times, values: Values, settings: Settings) -> DriftBaseline:
@@ -37,9 +37,8 @@ def learn_baseline(times: Times, values: Values, settings: Settings) -> DriftBas
 
     Notes
     -----
-    The images' scatter is 1.4826 times their median absolute deviation, raised by its own standard
-    error (1.16/√n of it), since too small a scatter costs false alarms. From it and the wander
-    follows the deviation of a median; where the medians scatter more, it is theirs.
+    From the images' scatter and the wander follows the deviation of a median; where the medians
+    scatter more, it is theirs.
     """
     stamps, numbers = check_series(times, values)
     if len(numbers) < MIN_IMAGES:
@@ -52,11 +51,11 @@ def learn_baseline(times: Times, values: Values, settings: Settings) -> DriftBas
     medians = np.median(numbers[: count * size].reshape(count, size), axis=1)
     return _make_baseline(
         float(np.median(numbers)),
-        _scatter(numbers) * (1 + 1.16 / math.sqrt(len(numbers))),
+        estimate_scatter(numbers),
         settings,
         images=len(numbers),
         days=len(np.unique(stamps.astype("datetime64[D]"))),
-        observed=_scatter(medians) if count >= _FEWEST_MEDIANS else 0,
+        observed=observe_scatter(medians) if count >= _FEWEST_MEDIANS else 0,
     )
 
 
@@ -107,6 +106,19 @@ def is_level(level: float, baseline: DriftBaseline) -> bool:
     return abs(level - baseline.centre) <= _SAME_LEVEL * baseline.deviation
 
 
+def observe_scatter(values: Values) -> float:
+    """Return 1.4826 times the median absolute deviation: a normal sample's standard deviation."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def estimate_scatter(images: Values) -> float:
+    """Return the scatter of images, raised by its own standard error of 1.16/√n.
+
+    Too small a scatter costs false alarms.
+    """
+    return observe_scatter(images) * (1 + 1.16 / math.sqrt(images.size))
+
+
 def _make_baseline(
     centre: float,
     scatter: float,
@@ -116,7 +128,7 @@ def _make_baseline(
     days: int,
     observed: float,
 ) -> DriftBaseline:
-    wander = max(settings.wander * abs(centre), _SMALLEST)
+    wander = max(settings.wander * abs(centre), SMALLEST)
     deviation = max(math.hypot(_median_error(scatter, settings.median_of), wander), observed)
     # The wander's correlation is taken to be 0.5 from day to day, an autoregression: the mean of n
     # days has about 3 / (n + 2) of its variance.
@@ -124,10 +136,6 @@ def _make_baseline(
     share = -NormalDist().inv_cdf(_LIMIT_SHARE) * scatter
     limit = centre - max(share, _LIMIT_DEVIATIONS * deviation)
     return DriftBaseline(centre, deviation, wander, centre_error, limit)
-
-
-def _scatter(values: Values) -> float:
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def _median_error(scatter: float, count: float) -> float:

@@ -3,15 +3,18 @@
 Values are taken in the order of time, and each N of them give one median: a single odd part does
 not move it. Images that are known to be good, or else the first medians, are the baseline. Every
 later median is compared with it by a cumulative sum and a moving average, and with its neighbours
-to find a cleaning. No event is dated before the median that shows it.
+to find a cleaning. While a baseline is learned, a camera is watched for a fall that is beyond doubt
+without one. No event is dated before the median that shows it.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
 from defectseg.drift.baseline import is_level, learn_baseline
 from defectseg.drift.charts import Charts, begin_charts, long_run_deviation, update_charts
+from defectseg.drift.fall import Fall, estimate_fall_days, find_fall, learn_start
 from defectseg.drift.records import (
     MIN_IMAGES,
     DaysLeft,
@@ -73,6 +76,8 @@ class _Watcher:
         self.limit = settings.limit
         self.baseline: DriftBaseline | None = None  # the last one
         self.charts: Charts | None = None  # None while a baseline is learned
+        self.fall: Fall | None = None  # that of the medians so far, while a baseline is learned
+        self.fall_told = False
         self.times: list[Times] = []  # of the images of each median
         self.groups: list[Values] = []
         self.medians: list[float] = []
@@ -127,7 +132,8 @@ class _Watcher:
         self.report(Kind.CLEANED, f"rose by a step, {levels}")
         self.start = step.start
         self.low = self.low and self.limit is not None and step.after < self.limit
-        self.charts = None
+        self.charts = self.fall = None
+        self.fall_told = False
         if self.baseline is not None and is_level(step.after, self.baseline):
             self.charts = begin_charts(self.baseline)
 
@@ -160,8 +166,8 @@ class _Watcher:
         )
         if charts.degrading and not before.degrading:
             level = _compare(charts.ewma, baseline.centre)
-            since = self.points[-charts.falling].time
-            self.report(Kind.DEGRADING, f"{level}, falling since {since:%Y-%m-%d %H:%M}")
+            since = _show_time(self.points[-charts.falling].time)
+            self.report(Kind.DEGRADING, f"{level}, falling since {since}")
         last = self.settings.stale_medians
         if charts.away >= last and not has_trend(self.medians[-last:]):
             end = len(self.medians)
@@ -172,8 +178,14 @@ class _Watcher:
         return float(0.5 ** (len(self.dates) / len(self.medians)))
 
     def learn(self) -> None:
-        """Make the medians since the last cleaning the baseline, once they are enough."""
+        """Report a fall of the medians since the last cleaning; once enough, learn from them."""
         end = len(self.medians)
+        self.fall = find_fall(self.groups[self.start : end], self.likeness(), self.settings)
+        if self.fall and not self.fall_told:
+            self.fall_told = True
+            since = _show_time(self.points[self.start].time)
+            level = _compare(self.fall.end, self.fall.start, "start")
+            self.report(Kind.DEGRADING, f"{level}, falling since {since}; no baseline yet")
         if end - self.start < self.settings.baseline_medians:
             return
         learned = self.learn_from(self.start, end)
@@ -183,16 +195,25 @@ class _Watcher:
             self.adopt(self.baseline)
         else:
             self.replace(self.baseline, learned)
+        if self.fall and self.charts:
+            for median in self.medians[self.start :]:
+                self.charts = update_charts(self.charts, median, self.likeness(), self.settings)
+            self.charts = replace(self.charts, degrading=True)  # reported: the episode goes on
+        self.fall = None
 
     def learn_from(self, first: int, end: int) -> DriftBaseline:
-        """Learn a baseline from some of the medians."""
-        times, groups = self.times[first:end], self.groups[first:end]
-        return learn_baseline(np.concatenate(times), np.concatenate(groups), self.settings)
+        """Learn a baseline from some of the medians: where they fall, that of their start."""
+        times, groups = np.concatenate(self.times[first:end]), self.groups[first:end]
+        fall = find_fall(groups, self.likeness(), self.settings)
+        if fall:
+            return learn_start(times, groups, fall, self.settings)
+        return learn_baseline(times, np.concatenate(groups), self.settings)
 
     def replace(self, old: DriftBaseline, new: DriftBaseline) -> None:
         """Report that a baseline no longer holds, and judge by another."""
         level = _compare(new.centre, old.centre)
-        self.report(Kind.BASELINE_STALE, f"settled at {level}; this is the baseline now")
+        did = "fell from" if self.fall else "settled at"
+        self.report(Kind.BASELINE_STALE, f"{did} {level}; this is the baseline now")
         self.adopt(new)
 
     def report(self, kind: Kind, message: str) -> None:
@@ -217,9 +238,12 @@ class _Watcher:
 
     def estimate_days_left(self) -> DaysLeft | None:
         """Estimate them from the stretch that is falling."""
-        charts = self.charts
+        charts, fall = self.charts, self.fall
         if self.low:
             return DaysLeft(0, 0, 0)
+        if self.limit is not None and fall:
+            days = (self.time - self.points[self.start].time).total_seconds() / 86_400
+            return estimate_fall_days(fall, days, self.limit) if days else None
         if self.limit is None or charts is None or not charts.degrading:
             return None
         count = min(charts.falling, _MOST)
@@ -233,7 +257,11 @@ class _Watcher:
         if self.low and self.limit is not None:
             last = f"the last median is {_show(self.median)}"
             return Status.LOW, f"{last}, the limit {_show(self.limit)}"
-        if all(point.centre is None for point in self.points):  # none was judged
+        if self.fall:
+            level = _compare(self.fall.end, self.fall.start, "start")
+            return Status.DEGRADING, self.describe_slope(level, left)
+        degrading = self.charts is not None and self.charts.degrading
+        if not degrading and all(point.centre is None for point in self.points):  # none was judged
             needed = f"{size:,}"
             if self.settings.baseline is None:
                 needed = f"{size * (self.start + wanted + 1):,}, or {needed} with a given baseline"
@@ -242,21 +270,31 @@ class _Watcher:
             learned = len(self.medians) - self.start
             return Status.LEARNING, f"{learned} of {wanted} medians of a new baseline"
         level = _compare(self.charts.ewma, self.charts.baseline.centre)
-        if not self.charts.degrading:
+        if not degrading:
             return Status.STEADY, level
-        if left is None or self.limit is None:
-            return Status.DEGRADING, f"{level}; no slope beyond doubt"
+        return Status.DEGRADING, self.describe_slope(level, left)
+
+    def describe_slope(self, level: str, left: DaysLeft | None) -> str:
+        """Return the level of a camera that is falling, and when it will be at the limit."""
+        if self.limit is None:
+            return f"{level}; no limit yet"
+        if left is None:
+            return f"{level}; no slope beyond doubt"
         days = f"{left.days:.0f} days ({left.low:.0f} to {left.high:.0f})"
-        return Status.DEGRADING, f"{level}; at the limit {_show(self.limit)} in {days}"
+        return f"{level}; at the limit {_show(self.limit)} in {days}"
 
 
 def _show(value: float) -> str:
     return f"{value:#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:,.0f}"
 
 
-def _compare(level: float, centre: float) -> str:
+def _show_time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"
+
+
+def _compare(level: float, centre: float, name: str = "baseline") -> str:
     if centre <= 0:
-        return f"{_show(level)}, the baseline {_show(centre)}"
+        return f"{_show(level)}, the {name} {_show(centre)}"
     side = "below" if level < centre else "above"
     share = abs(100 * level / centre - 100)
-    return f"{_show(level)}, {share:.1f} % {side} the baseline {_show(centre)}"
+    return f"{_show(level)}, {share:.1f} % {side} the {name} {_show(centre)}"

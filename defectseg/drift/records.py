@@ -78,7 +78,8 @@ class Settings:
     median_of : int
         Consecutive images that make one median; at least 1, where every odd image counts.
     baseline_medians : int
-        First medians that a baseline is learned from; at least 5, and of 20 images or more.
+        First medians that a baseline is learned from; at least 5, and of 20 images or more. If
+        they fall beyond doubt, it is the level that they fall from.
     ewma_lambda : float
         Weight of the newest median in the moving average, in (0, 1].
     ewma_width : float

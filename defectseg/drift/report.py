@@ -39,7 +39,7 @@ _TONES = {
     Status.TOO_FEW: "ERROR",
 }
 _MEANINGS = {
-    Kind.DEGRADING: "sharpness falls below the baseline by more than chance",
+    Kind.DEGRADING: "sharpness falls by more than chance, from the baseline or before there is one",
     Kind.LOW: "a median is below the limit",
     Kind.CLEANED: "sharpness rose by a step",
     Kind.BASELINE_STALE: "the level has settled elsewhere, and is the baseline from then on",

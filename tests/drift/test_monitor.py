@@ -109,6 +109,8 @@ def test_images_that_are_known_good_are_a_baseline(seed: int) -> None:
 
 # The simulations of benchmarks/drift.py in small.
 
+DUST = datetime(2024, 1, 16)  # after 15 clean days
+
 
 def test_clean_cameras_are_left_alone() -> None:
     clean = constant(1.4, 60)
@@ -121,13 +123,96 @@ def test_dust_is_found_within_5_days_where_a_fixed_line_takes_41() -> None:
     drifts = [
         watch(days(len(levels), 200), see(levels, seed), Settings(limit=0.9)) for seed in range(20)
     ]
-    delays = [dated(drift, Kind.DEGRADING)[0] - 15 for drift in drifts]
+    delays = [dated(drift, Kind.DEGRADING)[-1] - 15 for drift in drifts]
     assert sum(0 < delay <= 5 for delay in delays) >= 19
     # (1.4 − 0.9) / 0.012 a day = 41.7; noise is below the line somewhat earlier.
     lines = [dated(drift, Kind.LOW)[0] - 15 for drift in drifts]
     assert 38 < np.median(lines) < 42
-    # One event each: neither ends while the dust is there.
-    assert {tuple(kinds(drift)) for drift in drifts} == {(Kind.DEGRADING, Kind.LOW)}
+    # One event each: neither ends while the dust is there. A false alarm was before it.
+    after = [[event.kind for event in drift.events if event.time >= DUST] for drift in drifts]
+    assert {tuple(own) for own in after} == {(Kind.DEGRADING, Kind.LOW)}
+    assert sum(drift.events[0].time < DUST for drift in drifts) <= 1
+
+
+def test_dust_from_the_first_day_on_is_found_without_a_baseline() -> None:
+    levels = np.linspace(1.4, 1.2, int(50 / 3) * IMAGES_A_DAY)  # 0.0125 a day
+    found, centres = [], []
+    for seed in range(20):
+        values = see(levels, seed)
+        drift = watch(days(len(levels), 200), values, Settings(limit=0.9))
+        # The learned baseline does not report it again, and goes on from it.
+        assert kinds(drift) == [Kind.DEGRADING]
+        assert drift.status == Status.DEGRADING
+        assert drift.days_left is not None
+        assert "no baseline yet" in drift.events[0].message
+        found += dated(drift, Kind.DEGRADING)
+        assert drift.baseline is not None
+        centres.append(drift.baseline.centre)
+    assert min(found) >= 2.9  # twelve medians
+    assert np.median(found) <= 5
+    assert max(found) <= 7
+    assert np.mean(centres) == pytest.approx(1.4, rel=0.01)
+    assert centres == pytest.approx([1.4] * 20, rel=0.02)
+
+
+def test_days_left_of_a_camera_without_a_baseline() -> None:
+    levels = np.linspace(1.4, 1.3, 8 * IMAGES_A_DAY)
+    values = see(levels, 0)
+    drift = watch(days(len(levels), 200), values, Settings(limit=0.9))
+    assert drift.status == Status.DEGRADING
+    assert drift.baseline is None
+    assert drift.days_left is not None
+    # (1.3 − 0.9) / 0.0125 a day.
+    assert drift.days_left.low < 32 < drift.days_left.high
+    assert drift.reason.endswith(
+        f"at the limit 0.900 in {drift.days_left.days:.0f} days "
+        f"({drift.days_left.low:.0f} to {drift.days_left.high:.0f})"
+    )
+    unlimited = watch(days(len(levels), 200), values)
+    assert (unlimited.status, unlimited.days_left) == (Status.DEGRADING, None)
+    assert unlimited.reason.endswith("no limit yet")
+    at_once = watch(np.full(len(levels), days(1)[0]), values, Settings(limit=0.9))
+    assert (at_once.status, at_once.days_left) == (Status.DEGRADING, None)
+
+
+def test_the_alarm_holds_at_the_median_that_makes_the_baseline() -> None:
+    values = see(np.linspace(1.4, 1.2, 15 * IMAGES_A_DAY), 0)
+    for medians in (39, 40, 41):
+        drift = watch(days(medians * 50, 200), values[: medians * 50], Settings(limit=0.9))
+        assert kinds(drift) == [Kind.DEGRADING]
+        assert drift.status == Status.DEGRADING
+        assert drift.days_left is not None
+        assert (drift.baseline is None) == (medians == 39)
+
+
+def test_a_camera_that_was_dusty_from_the_start_is_known_again_once_cleaned() -> None:
+    dusty = np.linspace(1.4, 1.1, 25 * IMAGES_A_DAY)
+    # A second episode is one more event, since the first has ended.
+    levels = np.concatenate([dusty, constant(1.4, 10), dusty])
+    drift = watch(days(len(levels), 200), see(levels, 0), Settings(limit=0.9))
+    assert kinds(drift) == [Kind.DEGRADING, Kind.CLEANED, Kind.DEGRADING]
+    assert 35 < dated(drift, Kind.DEGRADING)[1] <= 40
+
+
+def test_a_cleaning_while_the_baseline_is_learned_ends_the_fall() -> None:
+    levels = np.concatenate([np.linspace(1.4, 1.3, 8 * IMAGES_A_DAY), constant(1.45, 15)])
+    drift = watch(days(len(levels), 200), see(levels, 1))
+    assert kinds(drift) == [Kind.DEGRADING, Kind.CLEANED]
+    assert drift.status == Status.STEADY
+    assert drift.baseline is not None
+    assert drift.baseline.centre == pytest.approx(1.45, rel=0.01)
+
+
+def test_a_fall_after_a_cleaning_is_told_while_the_next_baseline_is_learned() -> None:
+    levels = np.concatenate(
+        [constant(1.2, 15), np.linspace(1.4, 1.2, 16 * IMAGES_A_DAY), constant(1.2, 1)]
+    )
+    drift = watch(days(len(levels), 200), see(levels, 0))
+    assert kinds(drift) == [Kind.CLEANED, Kind.DEGRADING, Kind.BASELINE_STALE]
+    assert 18 < dated(drift, Kind.DEGRADING)[0] <= 22
+    # By its own line, from 1.4.
+    assert drift.events[-1].message.startswith("fell from 1.39, 16.2 % above the baseline 1.20")
+    assert drift.status == Status.DEGRADING
 
 
 def test_days_left_of_a_dusty_camera() -> None:
