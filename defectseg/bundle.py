@@ -74,7 +74,9 @@ class CurvePoint(_Record):
     iou_share_low: float = Field(description="its lower bound by bootstrap over the images")
     escape_rise: float = Field(description="escape rate less that of the untouched images")
     escape_rise_high: float = Field(description="its upper bound")
-    overkill: float = Field(description="share of good images alarmed")
+    missed: int = Field(ge=0, description="of the defective images, those that passed")
+    defective: int = Field(ge=1)
+    overkill: float = Field(description="share of good images rejected (FAIL)")
 
 
 class Reference(_Record):
@@ -95,11 +97,18 @@ class ProductGate(_Record):
         ge=0, description="mean gradient at which blur alone breaks the promise; for people"
     )
     curve: tuple[CurvePoint, ...]
+    pooled: bool = Field(
+        description="whether the curve is that of all products, for want of own defective images"
+    )
     references: tuple[Reference, ...] = Field(min_length=1)
     metric: tuple[tuple[float, ...], ...] = Field(
         description="turns differences between coordinates into those of references of one level"
     )
-    reach: float = Field(ge=0, description="farther from every reference, an image is unknown")
+    reach: dict[str, float] = Field(
+        description="by kind: farther from the nearest reference, an image is unknown"
+    )
+    heights_px: tuple[int, int] = Field(description="least and greatest of the known images")
+    widths_px: tuple[int, int]
 
 
 class Gate(_Record):
@@ -112,6 +121,10 @@ class Gate(_Record):
     )
     max_escape_rise: float = Field(ge=0, description="the promise: the escape rate rises no more")
     min_iou_share: float = Field(ge=0, le=1, description="the promise: so much of the IoU is left")
+    size_tolerance: float | None = Field(
+        ge=0, description="share by which height and width may differ from the known; None: any"
+    )
+    measures: tuple[str, ...] = Field(description="what the coordinates are of, in their order")
     products: dict[str, ProductGate] = Field(min_length=1)
 
 
@@ -125,6 +138,9 @@ class Calibration(_Record):
     data_sha256: str
     seen_sha256: tuple[str, ...] = Field(
         description="of the image files it was trained with, or its limits set"
+    )
+    parts_sha256: dict[str, str] = Field(
+        description="of the files that were measured with these limits, by name"
     )
     created: str = Field(description="UTC, ISO 8601")
 
@@ -173,25 +189,40 @@ def load_bundle(folder: Path) -> Bundle:
     if missing:
         raise BundleError(
             f"{folder} is not a complete bundle: {', '.join(missing)} missing. If its training "
-            "was interrupted, go on with it: train.py --resume."
+            "was interrupted, go on with it: train.py --resume. If only limits and figures are "
+            f"missing, {_calibrate(folder)}."
         )
     path = folder / CALIBRATION
     try:
         calibration = Calibration.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise BundleError(f"{path} is not a calibration: {error}") from error
+        raise BundleError(
+            f"{path} is damaged, or of another version. Restore it, or {_calibrate(folder)}. "
+            f"{error}"
+        ) from error
     if calibration.model_sha256 != file_sha256(folder / MODEL):
         raise BundleError(
             f"{folder / MODEL} is not the model that {path.name} was made with (its hash differs). "
-            "Restore the bundle, or train anew."
+            f"Restore the bundle, or {_calibrate(folder)}."
         )
+    for name, sha256 in calibration.parts_sha256.items():
+        if file_sha256(folder / name) != sha256:
+            raise BundleError(
+                f"{folder / name} is not the one that was written with {path.name} (its hash "
+                "differs), as after a calibration that was interrupted: restore it, or "
+                f"{_calibrate(folder)}."
+            )
     config = load_config(folder / CONFIG)
     if config.inference != calibration.inference:
         raise BundleError(
             f"{folder / CONFIG} says {config.inference}, but the limits were set with "
-            f"{calibration.inference}. Set it back, or train anew with --set."
+            f"{calibration.inference}. Set it back, or {_calibrate(folder)}."
         )
     return Bundle(folder, config, calibration)
+
+
+def _calibrate(folder: Path) -> str:
+    return f"set the limits anew: defectseg calibrate --model {folder}"
 
 
 def dump_calibration(calibration: Calibration) -> str:

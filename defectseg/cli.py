@@ -252,8 +252,8 @@ def calibrate(
         raise ConfigError(
             f"{model} holds no {MODEL} with {CONFIG}; expected a folder that train.py left."
         )
-    settings = load_config(model / CONFIG, set_ or (), data=data, run=model)
-    raise typer.Exit(commands.calibrate(settings))
+    settings = load_config(model / CONFIG, set_ or (), run=model)
+    raise typer.Exit(commands.calibrate(settings, data=data))
 
 
 @app.command()

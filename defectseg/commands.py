@@ -7,9 +7,9 @@ from typing import Literal
 
 from rich.markup import escape
 
-from defectseg.atomic import staged_folder, write_atomically
+from defectseg.atomic import staged_folder
 from defectseg.bundle import CONFIG
-from defectseg.config import Config, dump_config
+from defectseg.config import Config, load_config
 from defectseg.console import (
     TrainingProgress,
     bold,
@@ -100,8 +100,10 @@ def train(config: Config, *, resume: bool) -> int:
         f"Trained {state.epoch} epochs in {state.seconds / 60:.1f} min. Epoch {state.best_epoch} "
         f"is kept: both validation IoU are at least {state.best_iou:.3f}."
     )
+    # As it was recorded there, with the precision that was chosen.
+    recorded = load_config(config.run / CONFIG, data=config.data, run=config.run)
     with counting("calibrating") as tick:
-        figures = complete_bundle(config, tick)
+        figures = complete_bundle(recorded, tick)
     columns = {name: evaluation.overall.model for name, evaluation in figures.items()}
     print_table("Figures (an empty answer beside them: in the model card)", figure_rows(columns))
     print_gate(config.run)
@@ -153,10 +155,12 @@ def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str 
     samples = select_samples(data, split, list(bundle.calibration.gate.products), product)
     predictor = open_predictor(bundle)
     with staged_folder(output) as stage, counting("evaluating") as tick:
-        frame = evaluate_samples(predictor, samples, tick)
+        frame = evaluate_samples(predictor, samples, lambda total: tick(2 * total))
         evaluation = summarise(frame)
         title = f"{data.resolve().name}, {split} images"
-        rates = rate_blur_classifier(load_general_classifier(), samples)
+        rates = rate_blur_classifier(
+            load_general_classifier(), samples, lambda total: tick(2 * total)
+        )
         write_evaluation(
             stage, predictor, samples, frame, evaluation, rates, title=title, bundle=bundle
         )
@@ -176,6 +180,7 @@ def robustness(
     """Measure how a bundle's answers degrade, and whether its gate sees it."""
     from defectseg.bundle import load_bundle
     from defectseg.evaluation.evaluate import select_samples
+    from defectseg.evaluation.report import count_seen
     from defectseg.evaluation.robustness import choose_sweep_images, count_answers, fit_curves
     from defectseg.evaluation.robustness import sweep as sweep_samples
     from defectseg.evaluation.robustness_report import PAGE, trust_rows, write_robustness
@@ -211,16 +216,19 @@ def robustness(
         title = f"{len(samples)} {split} images of {source.resolve().name}"
         write_robustness(stage, rows, curves, trust, samples, title=title, bundle=bundle)
     print_table(escape(title), trust_rows(trust))
+    if seen := count_seen(samples, bundle.calibration):
+        out.print(
+            f"[red]{seen} of the images were trained on, or set the gate: this flatters both.[/]"
+        )
     out.print(f"Open {bold(output / PAGE)}; every answer has its row in robustness.csv.")
 
 
-def calibrate(config: Config) -> int:
+def calibrate(config: Config, *, data: Path | None) -> int:
     """Set the limits of a trained bundle anew; return the exit status."""
     from defectseg.evaluation.calibration import complete_bundle
 
     with counting("calibrating") as tick:
-        figures = complete_bundle(config, tick)
-    write_atomically(config.run / CONFIG, dump_config(config))
+        figures = complete_bundle(config, tick, data=data)
     print_gate(config.run)
     unreadable = any(own.overall.model.unreadable_images for own in figures.values())
     return SOME_UNREADABLE if unreadable else OK

@@ -113,7 +113,7 @@ class CalibrationSettings(_Settings):
     """How the limits of the bundle are set from images."""
 
     gate_alpha: float = Field(
-        default=0.01, gt=0, le=0.5, description="share of good images that the gate may stop"
+        default=0.01, gt=0, le=0.5, description="share of good images stopped as unlike any"
     )
     fixed_sharpness: float | None = Field(
         default=None, ge=0, description="a limit of the mean gradient, in place of what is learned"
@@ -123,6 +123,11 @@ class CalibrationSettings(_Settings):
     )
     min_iou_share: float = Field(
         default=0.8, gt=0, le=1, description="nor those on which less of the IoU is left"
+    )
+    size_tolerance: float | None = Field(
+        default=0.1,
+        ge=0,
+        description="nor those of other height or width, by this; null: any",
     )
     sweep_images: int = Field(
         default=24, ge=3, description="defective validation images that are distorted, in all"

@@ -290,6 +290,24 @@ def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:
     return sorted(images, key=lambda found: found.relative), sorted(ignored)
 
 
+def require_images(root: Path) -> tuple[list[FoundFile], list[str]]:
+    """Find the image files below a folder, as `find_images`; none at all is an error.
+
+    Raises
+    ------
+    DataError
+        If it is no folder, cannot be opened, or holds no images.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; expected one with images.")
+    images, ignored = find_images(root)
+    if not images:
+        raise DataError(
+            f"{root} holds no images (PNG, JPEG, BMP or TIFF); {len(ignored)} other file(s)."
+        )
+    return images, ignored
+
+
 def _walk(root: Path, unreadable: list[FoundFile]) -> Iterator[Path]:
     def keep(error: OSError) -> None:
         path = Path(error.filename)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from defectseg.bundle import Baseline, Gate, ProductGate, Reference
+from defectseg.quality.measures import MEASURES
 
 _IDENTITY = tuple(tuple(map(float, row)) for row in np.eye(12))
 
@@ -13,6 +14,7 @@ def fixed_gate(limit: float, *products: str) -> Gate:
         baseline=Baseline(center=(0.0,) * 12, whiten=_IDENTITY, deviations=(1.0,)),
         sharpness_limit=limit,
         curve=(),
+        pooled=False,
         references=(
             Reference(
                 kind="untouched",
@@ -23,12 +25,16 @@ def fixed_gate(limit: float, *products: str) -> Gate:
             ),
         ),
         metric=_IDENTITY,
-        reach=1,
+        reach={"untouched": 1},
+        heights_px=(1, 1),
+        widths_px=(1, 1),
     )
     return Gate(
         alpha=0.5,
         fixed_sharpness=limit,
         max_escape_rise=0.02,
         min_iou_share=0.8,
+        size_tolerance=None,
+        measures=MEASURES,
         products=dict.fromkeys(products, product),
     )

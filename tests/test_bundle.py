@@ -62,6 +62,14 @@ def test_settings_that_the_limits_were_not_set_with_are_refused(copy: Path) -> N
         load_bundle(copy)
 
 
+@pytest.mark.parametrize("part", ["robustness.csv", "metrics.json"])
+def test_a_part_of_another_calibration_is_refused(copy: Path, part: str) -> None:
+    # As an interrupted calibration leaves it: some parts are new, calibration.json is not.
+    replace(copy / part, (copy / part).read_text() + "\n")
+    with pytest.raises(BundleError, match=f"{part} is not the one .* defectseg calibrate --model"):
+        load_bundle(copy)
+
+
 def test_altered_model_is_refused(copy: Path) -> None:
     replace(copy / MODEL, "of another training")
     with pytest.raises(BundleError, match=r"model\.keras is not the model .*its hash differs"):
@@ -90,7 +98,7 @@ def test_damaged_calibration_is_refused(copy: Path, old: str, new: str, named: s
     text = path.read_text()
     assert old in text
     replace(path, text.replace(old, new, 1))
-    with pytest.raises(BundleError, match=r"calibration\.json is not a calibration") as caught:
+    with pytest.raises(BundleError, match=r"calibration\.json is damaged, or of another") as caught:
         load_bundle(copy)
     assert named in str(caught.value)
 

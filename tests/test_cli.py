@@ -16,6 +16,7 @@ from defectseg.cli import Layout, app
 from defectseg.dataset.manifest import read_manifest
 from defectseg.image_io import read_image
 from defectseg.quality.distortions import SWEEP
+from tests.conftest import other_data
 
 COMMANDS = (
     "synth",
@@ -163,13 +164,24 @@ def test_a_bundle_is_swept_and_calibrated_anew(bundle_folder: Path, tmp_path: Pa
     assert set(rows["kind"]) == {"untouched", *SWEEP}
     assert read_image(tmp_path / "curves" / "robustness_Class1.png").ndim == 3
     page = (tmp_path / "curves" / "robustness.html").read_text("utf-8")
-    assert "http" not in page
+    assert "://" not in page
 
     model = shutil.copytree(bundle_folder, tmp_path / "copy")
     before = load_bundle(model).calibration
-    status, text = run("calibrate", "--model", model, "--set", "calibration.fixed_sharpness=1e9")
+    # Seen by an earlier calibration, on images that are not at hand.
+    stranger = "f" * 64
+    seen = [*before.seen_sha256, stranger]
+    text = before.model_copy(update={"seen_sha256": seen}).model_dump_json()
+    (model / "calibration.json").write_text(text)
+    trained_on = load_bundle(model).config.data
+    data = other_data(trained_on, tmp_path / "data", pd.read_csv(trained_on / "manifest.csv")["width"] > 0)
+    status, text = run(
+        "calibrate", "--model", model, "--data", data, "--set", "calibration.fixed_sharpness=1e9"
+    )
     assert status == 0, text
     after = load_bundle(model)
+    assert stranger in after.calibration.seen_sha256
+    assert after.config.data == trained_on
     assert after.calibration.thresholds == before.thresholds
     assert after.calibration.gate.products == before.gate.products
     assert after.config.calibration.fixed_sharpness == 1e9

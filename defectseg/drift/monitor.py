@@ -30,8 +30,6 @@ from defectseg.drift.series import Times, Values, check_series
 from defectseg.drift.step import AFTER, find_step
 from defectseg.drift.trend import estimate_days_left, has_trend
 
-__all__ = ["Settings", "watch"]  # what it takes to watch a camera
-
 _FEWEST_BEFORE = 3  # medians before a step, once there is a baseline
 _END_OF_LOW = 8  # medians in a row at the limit or above
 _MOST = 60  # medians that a slope is taken from
@@ -233,7 +231,6 @@ class _Watcher:
             limit=self.limit,
             days_left=left,
             images=images,
-            waiting=images - len(self.medians) * self.settings.median_of,
         )
 
     def estimate_days_left(self) -> DaysLeft | None:

@@ -214,9 +214,7 @@ class Drift:
     days_left : DaysLeft or None
         0 if the level is low already, None unless it is falling beyond doubt.
     images : int
-        All of them.
-    waiting : int
-        The last images, too few for a median; nothing is said about them.
+        All of them; of the last, if they are too few for a median, nothing is said.
     """
 
     status: Status
@@ -227,7 +225,6 @@ class Drift:
     limit: float | None
     days_left: DaysLeft | None
     images: int
-    waiting: int
 
 
 def _at_least(fewest: int, given: int) -> tuple[bool, str]:

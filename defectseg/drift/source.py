@@ -14,7 +14,7 @@ import pandas as pd
 
 from defectseg.drift.series import TOO_LARGE, Series
 from defectseg.errors import DataError, ImageReadError, Problem
-from defectseg.image_io import decode_image, find_images, read_bytes, read_time_taken, to_gray
+from defectseg.image_io import decode_image, read_bytes, read_time_taken, require_images, to_gray
 from defectseg.quality.focus import mean_gradient
 
 ONLY_CAMERA = "camera"  # where no column and no folder tells several apart
@@ -30,8 +30,6 @@ class Source:
         By camera.
     unreadable : tuple of (str, str)
         Path below the folder, and why, of each image that could not be read.
-    ignored : tuple of str
-        Files that are no images.
     by_file_time : int
         Images without a time of their own, so that the file's counts: after copying, it may be
         that of the copy.
@@ -39,7 +37,6 @@ class Source:
 
     series: dict[str, Series]
     unreadable: tuple[tuple[str, str], ...] = ()
-    ignored: tuple[str, ...] = ()
     by_file_time: int = 0
 
 
@@ -128,13 +125,7 @@ def read_folder(root: Path, *, on_image: Callable[[int], None] = lambda total: N
     DataError
         If it is no folder, or there are no images.
     """
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; expected one with images.")
-    found, ignored = find_images(root)
-    if not found:
-        raise DataError(
-            f"{root} holds no images (PNG, JPEG, BMP or TIFF); {len(ignored)} other file(s)."
-        )
+    found, _ = require_images(root)
     images: list[_Image] = []
     unreadable: list[tuple[str, str]] = []
     by_file_time = 0
@@ -152,7 +143,7 @@ def read_folder(root: Path, *, on_image: Callable[[int], None] = lambda total: N
         except (ImageReadError, OSError) as error:
             unreadable.append((file.relative, str(error)))
         on_image(len(found))
-    return Source(_by_camera(images), tuple(unreadable), tuple(ignored), by_file_time)
+    return Source(_by_camera(images), tuple(unreadable), by_file_time)
 
 
 def _read_csv(

@@ -1,6 +1,6 @@
 """How well the blur classifier tells labelled images from blurred copies of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,11 +8,13 @@ from defectseg.dataset.manifest import Sample
 from defectseg.errors import ImageReadError
 from defectseg.image_io import read_image, to_gray
 from defectseg.quality.blur_classifier import BlurClassifier, Rates, blur_rates
-from defectseg.quality.blur_fitting import draw_pair
+from defectseg.quality.blur_fitting import cut_part, draw_pair
 
 
 def rate_blur_classifier(
-    classifier: BlurClassifier, samples: Sequence[Sample]
+    classifier: BlurClassifier,
+    samples: Sequence[Sample],
+    on_image: Callable[[int], None] = lambda total: None,
 ) -> tuple[Rates, ...]:
     """Return the classifier's rates at each threshold, on a sharp and a blurred copy of each image.
 
@@ -20,8 +22,10 @@ def rate_blur_classifier(
     ----------
     classifier : BlurClassifier
     samples : sequence of Sample
-        They are taken to be sharp. Of each, `blur_fitting.draw_pair` makes both copies, the
-        same ones each time; what cannot be read is left out.
+        They are taken to be sharp. Of a part of each, `blur_fitting.draw_pair` makes both copies,
+        the same ones each time; what cannot be read is left out.
+    on_image : callable
+        Called after each image with the number of all of them.
 
     Returns
     -------
@@ -31,12 +35,14 @@ def rate_blur_classifier(
     sharp: list[float] = []
     blurred: list[float] = []
     for sample in samples:
+        on_image(len(samples))
         try:
             gray = to_gray(read_image(sample.image))
         except ImageReadError:  # it has its ERROR row in the evaluation
             continue
         rng = np.random.default_rng(int(sample.sha256[:8], 16))
-        for scores, copy in zip((sharp, blurred), draw_pair(gray, rng), strict=True):
+        part = cut_part(gray, rng)
+        for scores, copy in zip((sharp, blurred), draw_pair(part, rng), strict=True):
             scores.append(classifier.sharp_probability(copy))
     return blur_rates(sharp, blurred) if sharp else ()
 

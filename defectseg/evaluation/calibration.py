@@ -1,18 +1,22 @@
 """From a trained network to a complete bundle: limits, figures, model card."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from defectseg.atomic import write_atomically
 from defectseg.bundle import (
     CALIBRATION,
     CARD,
+    CONFIG,
     METRICS,
     MODEL,
     PLOTS,
@@ -23,18 +27,18 @@ from defectseg.bundle import (
     dump_calibration,
     file_sha256,
 )
-from defectseg.config import Config
+from defectseg.config import CalibrationSettings, Config, dump_config
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.samples import read_label, read_sample_image
 from defectseg.evaluation.evaluate import evaluate
 from defectseg.evaluation.figures import Evaluation, summarise
 from defectseg.evaluation.gate_calibration import (
+    PROBE_IMAGES,
     REFERENCE_IMAGES,
     calibrate_gate,
     calibrate_product,
     check_good_images,
-    measure_good,
 )
 from defectseg.evaluation.model_card import write_model_card
 from defectseg.evaluation.plots import answer_sheet, to_png
@@ -43,6 +47,7 @@ from defectseg.evaluation.robustness import (
     choose_sweep_images,
     count_answers,
     fit_curves,
+    has_own_curve,
     sweep_closely,
 )
 from defectseg.evaluation.robustness_plots import example_of, plot_curves
@@ -52,7 +57,7 @@ from defectseg.evaluation.thresholds import (
     choose_pixel_threshold,
     choose_thresholds,
 )
-from defectseg.image_io import write_picture
+from defectseg.image_io import encode_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.regions import area_scores, find_regions
@@ -62,18 +67,25 @@ _SMALL_DEFECT_PERCENTILE = 5
 
 
 def complete_bundle(
-    config: Config, on_image: Callable[[int], None] = lambda total: None
+    config: Config,
+    on_image: Callable[[int], None] = lambda total: None,
+    *,
+    data: Path | None = None,
 ) -> dict[str, Evaluation]:
     """Calibrate the trained network of a run, measure it, and write what the bundle lacks.
 
     Limits come from training images (size of a defect, what good ones measure) and validation
-    images (thresholds of score and pixels, degradation); test images are only measured.
+    images (thresholds of score and pixels, degradation); test images are only measured. Nothing is
+    written before all is known.
 
     Parameters
     ----------
     config : Config
+        Written into the bundle.
     on_image : callable
         Called after each image with the number of all of them.
+    data : Path, optional
+        A prepared folder in place of that of the training.
 
     Returns
     -------
@@ -85,20 +97,29 @@ def complete_bundle(
     DataError
         If there are too few images for a limit, or one cannot be read.
     """
-    samples = manifest.read_manifest(config.data)
+    samples = manifest.read_manifest(data or config.data)
     split = manifest.divide(samples, config.train.leave_out)
     known = [*split["train"], *split["val"]]
     check_good_images(known, config.calibration.gate_alpha)
     engine = load_engine(config.run / MODEL, config)
     tick = _Ticks(on_image, split, config.calibration.sweep_images)
     thresholds = calibrate_thresholds(engine, split["train"], split["val"], config, tick)
+    rows = sweep_closely(
+        engine,
+        choose_sweep_images(split["val"], config.calibration.sweep_images),
+        thresholds,
+        ellipses=config.inference.ellipses,
+        promise=config.calibration,
+        on_image=tick,
+    )
     calibration = Calibration(
-        gate=_calibrate_gate(engine, known, split["val"], thresholds, config, tick),
+        gate=_calibrate_gate(rows, known, config.calibration, tick),
         thresholds=thresholds,
         inference=config.inference,
         model_sha256=file_sha256(config.run / MODEL),
         data_sha256=manifest.data_sha256(samples),
-        seen_sha256=tuple(sorted(sample.sha256 for sample in known)),
+        seen_sha256=tuple(sorted({s.sha256 for s in known} | _seen_before(config.run))),
+        parts_sha256={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     predictor = Predictor(engine, calibration, ellipses=config.inference.ellipses)
@@ -107,15 +128,19 @@ def complete_bundle(
         for name in ("val", "test")
         if split[name]
     }
-    defective_first = sorted(split["val"], key=lambda sample: not sample.defective)
-    sheet = answer_sheet(predictor, defective_first)
-    write_picture(config.run / PLOTS / "validation.png", sheet)
     record = {name: asdict(evaluation) for name, evaluation in figures.items()}
-    write_atomically(config.run / METRICS, json.dumps(record, indent=2) + "\n")
+    own_parts = {
+        ROBUSTNESS: rows.to_csv(index=False, float_format="%.6g").encode(),
+        METRICS: (json.dumps(record, indent=2) + "\n").encode(),
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in own_parts.items()}
+    calibration = calibration.model_copy(update={"parts_sha256": hashes})
+    pictures = _draw(predictor, split["val"])
     card = write_model_card(config, calibration, figures, split)
-    write_atomically(config.run / CARD, card)
-    # Last, so that a run which is stopped before is an incomplete bundle.
-    write_atomically(config.run / CALIBRATION, dump_calibration(calibration))
+    texts = {CARD: card, CONFIG: dump_config(config), CALIBRATION: dump_calibration(calibration)}
+    # Those with a hash first and the hashes last: where it stops between, the bundle says so.
+    for name, content in (own_parts | pictures | texts).items():
+        write_atomically(config.run / name, content)
     return figures
 
 
@@ -140,7 +165,7 @@ class _Ticks:
             + sum(not sample.defective for sample in known)
             + count_answers(swept)
             + refined
-            + len(products) * REFERENCE_IMAGES
+            + len(products) * (REFERENCE_IMAGES + PROBE_IMAGES)
         )
         self._count = 0
 
@@ -150,38 +175,44 @@ class _Ticks:
         self._on_image(self._total)
 
 
+def _seen_before(run: Path) -> set[str]:
+    """Return what an earlier calibration, of whatever version, knew to have been seen."""
+    try:
+        return set(json.loads((run / CALIBRATION).read_bytes())["seen_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
 def _calibrate_gate(
-    engine: Engine,
+    rows: pd.DataFrame,
     known: Sequence[Sample],
-    val: Sequence[Sample],
-    thresholds: Thresholds,
-    config: Config,
+    settings: CalibrationSettings,
     tick: Callable[[], None],
 ) -> Gate:
-    settings = config.calibration
-    rows = sweep_closely(
-        engine,
-        choose_sweep_images(val, settings.sweep_images),
-        thresholds,
-        ellipses=config.inference.ellipses,
-        promise=settings,
-        on_image=tick,
-    )
-    write_atomically(config.run / ROBUSTNESS, rows.to_csv(index=False, float_format="%.6g"))
     products = {
         product: calibrate_product(
-            measure_good([sample for sample in known if sample.product == product], tick),
+            [sample for sample in known if sample.product == product],
             fit_curves(rows, product),
             settings,
             tick,
+            pooled=not has_own_curve(rows, product),
         )
         for product in sorted({sample.product for sample in known})
     }
-    gate = calibrate_gate(products, settings)
-    for product, own in products.items():
-        figure = plot_curves(own.curve, gate, example_of(val, product))
-        write_atomically(config.run / PLOTS / f"robustness_{product}.png", to_png(figure))
-    return gate
+    return calibrate_gate(products, settings)
+
+
+def _draw(predictor: Predictor, val: Sequence[Sample]) -> dict[str, bytes]:
+    """Return the pictures of the bundle: answers, and the curves of each product."""
+    defective_first = sorted(val, key=lambda sample: not sample.defective)
+    sheet = answer_sheet(predictor, defective_first)
+    gate = predictor.calibration.gate
+    return {f"{PLOTS}/validation.png": encode_picture(sheet, ".png")} | {
+        f"{PLOTS}/robustness_{product}.png": to_png(
+            plot_curves(own.curve, gate, example_of(val, product))
+        )
+        for product, own in gate.products.items()
+    }
 
 
 def calibrate_thresholds(

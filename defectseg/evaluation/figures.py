@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from defectseg.evaluation.scores import PixelCounts, dice, iou
@@ -25,6 +25,14 @@ class Rate:
     share: float | None
     low: float | None
     high: float | None
+
+
+def greatest_share(count: int, total: int, confidence: float = 0.95) -> float:
+    """Return what a share does not exceed, with some confidence, when so many were counted.
+
+    One-sided (Clopper & Pearson 1934, doi:10.1093/biomet/26.4.404): of 0 of 6, still 0.39.
+    """
+    return 1.0 if count == total else float(beta.ppf(confidence, count + 1, total - count))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """From good images and degradation curves to the quality gate."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,23 @@ from defectseg.image_io import to_gray
 from defectseg.quality.baseline import check_size, fit_baseline, to_coordinates, whitening
 from defectseg.quality.distortions import distort
 from defectseg.quality.gate import UNTOUCHED
-from defectseg.quality.measures import Measures, measure
+from defectseg.quality.measures import MEASURES, Measures, measure
 
-# Good images of each product that are distorted to show how each level looks; the network is not
-# asked about them.
-REFERENCE_IMAGES = 8
+# Good images of each product that are distorted to show how each level looks, and others that show
+# how near to them an image comes; the network is not asked about them.
+REFERENCE_IMAGES, PROBE_IMAGES = 8, 4
 _REACH_PERCENT = 99.5
 _BLUR = "gaussian_blur"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A level of a distortion, and what is expected of the model there."""
+
+    kind: str
+    level: float
+    iou_share_low: float
+    escape_rise_high: float
 
 
 @dataclass(frozen=True)
@@ -31,11 +42,11 @@ class Look:
     """How one good image looks at one level of a distortion."""
 
     image: str
-    kind: str
-    level: float
-    iou_share_low: float
-    escape_rise_high: float
+    step: Step
     measures: Measures
+
+
+_AS_IT_IS = Step(UNTOUCHED, 0.0, iou_share_low=1.0, escape_rise_high=0.0)
 
 
 def check_good_images(samples: Sequence[Sample], alpha: float) -> None:
@@ -64,68 +75,68 @@ def measure_good(
 
 
 def calibrate_product(
-    good: Sequence[tuple[Sample, Measures]],
+    known: Sequence[Sample],
     curve: Sequence[CurvePoint],
     settings: CalibrationSettings,
     on_image: Callable[[], None] = lambda: None,
+    *,
+    pooled: bool = False,
 ) -> ProductGate:
     """Set the gate of one product.
 
     Parameters
     ----------
-    good : sequence of (Sample, Measures)
-        Known-good images of the product that are not for testing, of `measure_good`.
+    known : sequence of Sample
+        The images of the product that are not for testing.
     curve : sequence of CurvePoint
         Of `robustness.fit_curves`.
     settings : CalibrationSettings
+    pooled : bool
+        Whether the curve is that of all products.
     on_image : callable
-        Called after each image that was distorted.
+        Called after each good image, and again after each that was distorted.
 
     Raises
     ------
     DataError
-        If there are fewer good images than the false-alarm rate needs.
+        If there are fewer good images than the false-alarm rate needs, or one cannot be read.
     """
-    product = good[0][0].product
-    baseline = fit_baseline([own for _, own in good], settings.gate_alpha, product)
-    looks = [
-        Look(str(sample.image), UNTOUCHED, 0.0, 1.0, 0.0, measures) for sample, measures in good
-    ]
-    steps = _steps_between(curve)
-    for sample, _ in good[:REFERENCE_IMAGES]:
-        image = read_sample_image(sample)
-        for point in steps:
-            distorted = distort(image, point.kind, point.level, sample.sha256)
-            measures = measure(to_gray(distorted))
-            looks.append(
-                Look(
-                    str(sample.image),
-                    point.kind,
-                    point.level,
-                    point.iou_share_low,
-                    point.escape_rise_high,
-                    measures,
-                )
-            )
-        on_image()
-    coordinates = np.array([to_coordinates(look.measures) for look in looks])
+    good = measure_good(known, on_image)
+    baseline = fit_baseline([own for _, own in good], settings.gate_alpha, known[0].product)
+    samples = [sample for sample, _ in good]
+    untouched = [Look(str(sample.image), _AS_IT_IS, measures) for sample, measures in good]
+    steps = _halve(
+        [
+            Step(point.kind, point.level, point.iou_share_low, point.escape_rise_high)
+            for point in curve
+        ]
+    )
+    looks = untouched + _look(samples[:REFERENCE_IMAGES], steps, on_image)
+    # Other images, where there are some, at levels between those of the references.
+    others = samples[REFERENCE_IMAGES:] or samples
+    between = [step for step in _halve(steps) if step not in steps]
+    probes = untouched + _look(others[:PROBE_IMAGES], between, on_image)
+    coordinates = _coordinates(looks)
     metric = whitening(_within_levels(looks, coordinates))
     return ProductGate(
         baseline=baseline,
         sharpness_limit=_sharpness_limit(looks, curve, settings),
         curve=tuple(curve),
+        pooled=pooled,
         references=tuple(
             Reference(
-                kind=look.kind,
-                level=round(look.level, 4),
-                iou_share_low=round(look.iou_share_low, 4),
-                escape_rise_high=round(look.escape_rise_high, 4),
+                kind=look.step.kind,
+                level=round(look.step.level, 4),
+                iou_share_low=round(look.step.iou_share_low, 4),
+                escape_rise_high=round(look.step.escape_rise_high, 4),
                 coordinates=tuple(round(float(value), 4) for value in own),
             )
             for look, own in zip(looks, coordinates, strict=True)
         ),
         metric=tuple(tuple(float(value) for value in row) for row in metric),
-        reach=_reach(looks, coordinates @ metric.T),
+        reach=_reach(looks, coordinates @ metric.T, probes, _coordinates(probes) @ metric.T),
+        heights_px=(min(s.height for s in known), max(s.height for s in known)),
+        widths_px=(min(s.width for s in known), max(s.width for s in known)),
     )
 
 
@@ -136,23 +147,45 @@ def calibrate_gate(products: dict[str, ProductGate], settings: CalibrationSettin
         fixed_sharpness=settings.fixed_sharpness,
         max_escape_rise=settings.max_escape_rise,
         min_iou_share=settings.min_iou_share,
+        size_tolerance=settings.size_tolerance,
+        measures=MEASURES,
         products=products,
     )
 
 
-def _steps_between(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
-    """Return the curve with a level added between each two: geometric mean, and mean of values."""
-    steps = list(curve)
-    for weaker, stronger in pairwise(curve):
-        if weaker.kind == stronger.kind:
-            means = {
-                name: (getattr(weaker, name) + getattr(stronger, name)) / 2
-                for name in CurvePoint.model_fields
-                if name not in {"kind", "level"}
-            }
-            level = float(np.sqrt(weaker.level * stronger.level))
-            steps.append(CurvePoint(kind=weaker.kind, level=level, **means))
-    return steps
+def _halve(steps: Sequence[Step]) -> list[Step]:
+    """Add a step between each two of a kind: geometric mean of the level, mean of the values."""
+    halved = []
+    for step, after in zip_longest(steps, steps[1:]):
+        halved.append(step)
+        if after is not None and after.kind == step.kind:
+            halved.append(
+                Step(
+                    step.kind,
+                    math.sqrt(step.level * after.level),
+                    (step.iou_share_low + after.iou_share_low) / 2,
+                    (step.escape_rise_high + after.escape_rise_high) / 2,
+                )
+            )
+    return halved
+
+
+def _look(
+    samples: Sequence[Sample], steps: Sequence[Step], on_image: Callable[[], None]
+) -> list[Look]:
+    """Measure each image at each step."""
+    looks = []
+    for sample in samples:
+        image = read_sample_image(sample)
+        for step in steps:
+            distorted = distort(image, step.kind, step.level, sample.sha256)
+            looks.append(Look(str(sample.image), step, measure(to_gray(distorted))))
+        on_image()
+    return looks
+
+
+def _coordinates(looks: Sequence[Look]) -> npt.NDArray[np.float64]:
+    return np.array([to_coordinates(look.measures) for look in looks])
 
 
 def _within_levels(
@@ -160,22 +193,29 @@ def _within_levels(
 ) -> npt.NDArray[np.float64]:
     """Return what the coordinates of each level's images differ from their mean."""
     differences = np.empty_like(coordinates)
-    places = [(look.kind, look.level) for look in looks]
-    for place in set(places):
-        own = np.array([other == place for other in places])
+    for step in {look.step for look in looks}:
+        own = np.array([look.step == step for look in looks])
         differences[own] = coordinates[own] - coordinates[own].mean(axis=0)
     return differences
 
 
-def _reach(looks: Sequence[Look], points: npt.NDArray[np.float64]) -> float:
-    """Return how far a look lies from the nearest one of another image, all but the farthest."""
+def _reach(
+    looks: Sequence[Look],
+    points: npt.NDArray[np.float64],
+    probes: Sequence[Look],
+    probe_points: npt.NDArray[np.float64],
+) -> dict[str, float]:
+    """Return, by kind, how far most probes lie from the nearest look of another image."""
     images = np.array([look.image for look in looks])
-    nearest = np.full(len(points), np.inf)
-    for image in set(images):
-        own = images == image
-        if not own.all():
-            nearest[own] = KDTree(points[~own]).query(points[own])[0]
-    return float(np.percentile(nearest, _REACH_PERCENT)) if np.isfinite(nearest).all() else 0.0
+    distances: dict[str, list[float]] = {look.step.kind: [0.0] for look in looks}
+    for image in {probe.image for probe in probes}:
+        others = points[images != image]
+        if not len(others):  # of a single image nothing is known about others
+            continue
+        own = [number for number, probe in enumerate(probes) if probe.image == image]
+        for number, distance in zip(own, KDTree(others).query(probe_points[own])[0], strict=True):
+            distances[probes[number].step.kind].append(float(distance))
+    return {kind: float(np.percentile(own, _REACH_PERCENT)) for kind, own in distances.items()}
 
 
 def _sharpness_limit(
@@ -185,6 +225,8 @@ def _sharpness_limit(
     blurs = [point for point in curve if point.kind == _BLUR]
     level = (breaking_point(blurs, settings) or blurs[-1]).level
     own = [
-        look.measures.mean_gradient for look in looks if look.kind == _BLUR and look.level == level
+        look.measures.mean_gradient
+        for look in looks
+        if (look.step.kind, look.step.level) == (_BLUR, level)
     ]
     return float(np.median(own))

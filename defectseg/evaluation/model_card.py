@@ -8,13 +8,20 @@ from defectseg import __version__
 from defectseg.bundle import Calibration, CurvePoint, Gate
 from defectseg.config import Config, InferenceSettings
 from defectseg.dataset.manifest import SPLITS, Sample
-from defectseg.evaluation.figures import Compared, Evaluation, Figures
+from defectseg.evaluation.figures import Compared, Evaluation, Figures, greatest_share
 from defectseg.evaluation.robustness import breaking_point
 from defectseg.evaluation.tables import compared_columns, show
 from defectseg.quality.baseline import false_alarm_bound
 from defectseg.quality.distortions import SWEEP
 
-PROMISE_COLUMNS = ("distortion", "believed to", "not from", "IoU left", "escapes added")
+PROMISE_COLUMNS = (
+    "distortion",
+    "believed to",
+    "missed there",
+    "not from",
+    "IoU left",
+    "escapes added",
+)
 
 
 def write_model_card(
@@ -92,6 +99,12 @@ def _gate_section(calibration: Calibration) -> list[str]:
             "95 % confidence.",
             "",
         ]
+    if gate.size_tolerance is not None:
+        lines += [
+            "So is one whose height or width is off those of the known images by more than "
+            f"{100 * gate.size_tolerance:g} %.",
+            "",
+        ]
     lines += [
         "| product | score area, px | sharpness limit | good images ranked | stopped at most |",
         "|---|---|---|---|---|",
@@ -106,8 +119,11 @@ def _gate_section(calibration: Calibration) -> list[str]:
     lines += [
         "",
         "The sharpness limit, a mean absolute gradient, is where blur alone breaks the promise. "
-        "What is left of the IoU and what more escapes, with 80 % bounds by bootstrap:",
+        "What is left of the IoU and what more escapes stands with the bounds of a bootstrap, of "
+        "which 80 % lies between. They are about these images; what so few say of others, with "
+        "95 % confidence, is in brackets behind the missed (Clopper–Pearson).",
         "",
+        *_pooled(gate),
         f"| product | {' | '.join(PROMISE_COLUMNS)} |",
         "|---|" + "---|" * len(PROMISE_COLUMNS),
     ]
@@ -115,6 +131,17 @@ def _gate_section(calibration: Calibration) -> list[str]:
         rows = promise_rows(gate, own.curve)
         lines += [f"| {product} | " + " | ".join(row) + " |" for row in rows]
     return [*lines, ""]
+
+
+def _pooled(gate: Gate) -> list[str]:
+    names = [name for name, own in gate.products.items() if own.pooled]
+    if not names:
+        return []
+    return [
+        f"Of {', '.join(names)} too few defective validation images were distorted for curves of "
+        "their own: theirs are those of all products.",
+        "",
+    ]
 
 
 def promise_rows(gate: Gate, curve: Sequence[CurvePoint]) -> list[tuple[str, ...]]:
@@ -125,19 +152,20 @@ def promise_rows(gate: Gate, curve: Sequence[CurvePoint]) -> list[tuple[str, ...
         broken = breaking_point(points, gate)
         kept = points[: points.index(broken)] if broken else points
         what = f"{kind.replace('_', ' ')}, {SWEEP[kind].unit}"
-        believed = f"{kept[-1].level:.3g}" if kept else "—"
-        if broken is None:
-            rows.append((what, believed, "—", "—", "—"))
-        else:
-            rows.append(
-                (
-                    what,
-                    believed,
-                    f"{broken.level:.3g}",
-                    f"{100 * broken.iou_share:.0f} % (≥ {100 * broken.iou_share_low:.0f})",
-                    f"{100 * broken.escape_rise:.0f} % (≤ {100 * broken.escape_rise_high:.0f})",
-                )
+        believed, missed = ("—", "—")
+        if kept:
+            last = kept[-1]
+            most = 100 * greatest_share(last.missed, last.defective)
+            believed = f"{last.level:.3g}"
+            missed = f"{last.missed} of {last.defective} (≤ {most:.0f} %)"
+        left = ("—", "—", "—")
+        if broken is not None:
+            left = (
+                f"{broken.level:.3g}",
+                f"{100 * broken.iou_share:.0f} % (≥ {100 * broken.iou_share_low:.0f})",
+                f"{100 * broken.escape_rise:.0f} % (≤ {100 * broken.escape_rise_high:.0f})",
             )
+        rows.append((what, believed, missed, *left))
     return rows
 
 

@@ -23,6 +23,7 @@ from defectseg.quality.gate import UNTOUCHED
 from defectseg.quality.measures import MEASURES, measure
 
 Levels = Mapping[str, Sequence[float]]
+_Answers = Mapping[str, npt.NDArray[np.float64]]
 
 
 class Promise(Protocol):
@@ -115,8 +116,9 @@ def sweep(
     -------
     DataFrame
         A row an image and level: image, product, defective, kind, level (0 where untouched),
-        score, missed (defective, and no more than a PASS by its score), alarmed (good, and not a
-        PASS), iou (NaN where good), and the columns of `measures.MEASURES`.
+        height, width, score, missed (defective, and no more than a PASS by its score), alarmed
+        (good, and not a PASS), rejected (good, and a FAIL), iou (NaN where good), and the columns
+        of `measures.MEASURES`.
 
     Raises
     ------
@@ -136,8 +138,9 @@ def sweep(
             if kind != UNTOUCHED:
                 picture = distort(image, kind, level, sample.sha256, kinds)
             answer = find_defects(engine, picture, thresholds, sample.product, ellipses=ellipses)
-            # A score that is no number is neither passed nor right.
-            passed = answer.score < thresholds.review
+            # Written so that a score which is no number is the worst of each.
+            stopped = answer.score >= thresholds.review
+            passed, kept = answer.score < thresholds.review, answer.score < thresholds.fail
             rows.append(
                 {
                     "image": str(sample.image),
@@ -145,9 +148,12 @@ def sweep(
                     "defective": sample.defective,
                     "kind": kind,
                     "level": level,
+                    "height": picture.shape[0],
+                    "width": picture.shape[1],
                     "score": answer.score,
-                    "missed": sample.defective and passed,
+                    "missed": sample.defective and not stopped,
                     "alarmed": not sample.defective and not passed,
+                    "rejected": not sample.defective and not kept,
                     "iou": iou(count_pixels(label, answer.mask)) if sample.defective else np.nan,
                 }
                 | dict(zip(MEASURES, np.array(measure(to_gray(picture))), strict=True))
@@ -191,6 +197,12 @@ def sweep_closely(
     return rows
 
 
+def has_own_curve(rows: pd.DataFrame, product: str) -> bool:
+    """Return whether enough defective images of a product were swept for a curve of its own."""
+    own = rows[(rows["product"] == product) & rows["defective"]]
+    return own["image"].nunique() >= _FEWEST_DEFECTIVE
+
+
 def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[CurvePoint]:
     """Return the degradation curve of each kind, the weakest level first.
 
@@ -199,7 +211,7 @@ def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[Curve
     rows : DataFrame
         Of `sweep`.
     product : str
-        Whose curve; where fewer than three of its images are defective, that of all products.
+        Whose curve; where it cannot have its own, that of all products.
     seed : int
         Of the bootstrap: 200 draws of the defective images, with 80 % between the bounds.
 
@@ -208,42 +220,20 @@ def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[Curve
     ValueError
         If no image is defective.
     """
-    own = rows[rows["product"] == product]
-    if own.loc[own["defective"], "image"].nunique() < _FEWEST_DEFECTIVE:
-        own = rows
+    own = rows[rows["product"] == product] if has_own_curve(rows, product) else rows
     defective, good = own[own["defective"]], own[~own["defective"]]
     if defective.empty:
         raise ValueError("Expected defective images. Received none.")
-    images = defective["image"].unique()
-    rng = np.random.default_rng(seed)
-    # The first is all images as they are.
-    draws = [
-        np.arange(len(images)),
-        *rng.integers(0, len(images), (_RESAMPLINGS, len(images))),
-    ]
-    overkill = good.groupby(["kind", "level"])["alarmed"].mean()
-    untouched = {
-        column: _table(defective, column, [(UNTOUCHED, 0.0)]).loc[images].to_numpy(float)
-        for column in ("iou", "missed")
-    }
+    images = sorted(set(defective["image"]))
+    overkill = good.groupby(["kind", "level"])["rejected"].mean()
+    untouched = _tabulate(defective, images, [(UNTOUCHED, 0.0)])
     points = []
     for kind in SWEEP:
         places = [(kind, level) for level in _weakest_first(defective, kind)]
         if not places:
             continue
-        levels = {
-            column: _table(defective, column, places).loc[images].to_numpy(float)
-            for column in ("iou", "missed")
-        }
-        shares, rises = [], []
-        for draw in draws:
-            base = float(untouched["iou"][draw].mean())
-            # What is better than untouched, by chance, must not make up for what is worse; and
-            # where nothing was found, nothing can be left.
-            left = np.minimum(levels["iou"][draw].mean(axis=0), base) / (base or 1.0)
-            shares.append(_monotone([1.0, *left], falling=True))
-            missed = [untouched["missed"][draw].mean(), *levels["missed"][draw].mean(axis=0)]
-            rises.append(_monotone(missed, falling=False) - missed[0])
+        levels = _tabulate(defective, images, places)
+        shares, rises = _resample(untouched, levels, np.random.default_rng(seed))
         low = np.percentile(shares, _BOUND_PERCENT, axis=0)
         high = np.percentile(rises, 100 - _BOUND_PERCENT, axis=0)
         points += [
@@ -254,11 +244,31 @@ def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[Curve
                 iou_share_low=float(low[place]),
                 escape_rise=float(rises[0][place]),
                 escape_rise_high=float(high[place]),
+                missed=int(levels["missed"][:, place].sum()),
+                defective=len(images),
                 overkill=float(overkill.get((kind, level), 0.0)),
             )
-            for place, (_, level) in enumerate(places, start=1)
+            for place, (_, level) in enumerate(places)
         ]
     return points
+
+
+def _resample(
+    untouched: _Answers, levels: _Answers, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return share of the IoU and rise of escapes at each level: of all images, then of draws."""
+    count = len(levels["iou"])
+    draws = [np.arange(count), *rng.integers(0, count, (_RESAMPLINGS, count))]
+    shares, rises = [], []
+    for draw in draws:
+        base = float(untouched["iou"][draw].mean())
+        # What is better than untouched, by chance, must not make up for what is worse; and
+        # where nothing was found, nothing can be left.
+        left = np.minimum(levels["iou"][draw].mean(axis=0), base) / (base or 1.0)
+        shares.append(_monotone([1.0, *left], falling=True)[1:])
+        missed = [untouched["missed"][draw].mean(), *levels["missed"][draw].mean(axis=0)]
+        rises.append(_monotone(missed, falling=False)[1:] - missed[0])
+    return np.array(shares), np.array(rises)
 
 
 def breaking_point(curve: Sequence[CurvePoint], promise: Promise) -> CurvePoint | None:
@@ -301,12 +311,17 @@ def _weakest_first(rows: pd.DataFrame, kind: str) -> list[float]:
     return levels if weakest < strongest else levels[::-1]
 
 
-def _table(rows: pd.DataFrame, column: str, places: Sequence[tuple[str, float]]) -> pd.DataFrame:
-    """Return a row an image and a column a place."""
-    table = rows.pivot_table(
-        index="image", columns=["kind", "level"], values=column, aggfunc="mean", observed=True
-    )
-    return table[list(places)]
+def _tabulate(
+    rows: pd.DataFrame, images: Sequence[str], places: Sequence[tuple[str, float]]
+) -> _Answers:
+    """Return ``iou`` and ``missed``, each with a row an image and a column a place."""
+    tables = {}
+    for column in ("iou", "missed"):
+        table = rows.pivot_table(
+            index="image", columns=["kind", "level"], values=column, aggfunc="mean", observed=True
+        )
+        tables[column] = table.loc[list(images)][list(places)].to_numpy(float)
+    return tables
 
 
 def _monotone(values: Sequence[float], *, falling: bool) -> npt.NDArray[np.float64]:

@@ -47,7 +47,7 @@ def plot_curves(
         axes.plot(places, shares, "o-", ms=3, color=_BLUE, label="IoU that is left")
         rises = [point.escape_rise for point in own]
         axes.plot(places, rises, "o-", ms=3, color=_RED, label="more escapes")
-        axes.plot(places, [point.overkill for point in own], ":", color=_GRAY, label="good alarmed")
+        axes.plot(places, [point.overkill for point in own], ":", color=_GRAY, label="overkill")
         axes.axhline(gate.min_iou_share, color=_BLUE, lw=0.8, ls="--")
         broken = breaking_point(own, gate)
         if broken is not None:

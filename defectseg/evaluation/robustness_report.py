@@ -13,6 +13,7 @@ from defectseg.bundle import Bundle, CurvePoint
 from defectseg.dataset.manifest import Sample
 from defectseg.evaluation.model_card import PROMISE_COLUMNS, promise_rows
 from defectseg.evaluation.plots import to_png
+from defectseg.evaluation.report import count_seen
 from defectseg.evaluation.robustness_plots import example_of, plot_curves, plot_risk_coverage
 from defectseg.evaluation.tables import show
 from defectseg.evaluation.trust import TrustFigures
@@ -86,6 +87,7 @@ def write_robustness(
         title=title,
         bundle=bundle.folder.name,
         gate=gate,
+        seen=count_seen(samples, bundle.calibration),
         trust=trust_rows(trust),
         columns=PROMISE_COLUMNS,
         products={

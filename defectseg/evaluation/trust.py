@@ -62,9 +62,10 @@ def judge_rows(
         With the columns belief, trusted, remarks, right, and right_verdict; see `TrustFigures`.
     """
     measures = rows[list(MEASURES)].to_numpy(float)
+    shapes = zip(rows["height"], rows["width"], strict=True)
     seen = [
-        judges[product](Measures(*map(float, own)))
-        for product, own in zip(rows["product"], measures, strict=True)
+        judges[product](Measures(*map(float, own)), shape_hw)
+        for product, own, shape_hw in zip(rows["product"], measures, shapes, strict=True)
     ]
     untouched = rows[rows["kind"] == UNTOUCHED].set_index("image")["iou"]
     kept_iou = rows["iou"] >= min_iou_share * rows["image"].map(untouched)

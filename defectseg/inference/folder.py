@@ -13,7 +13,7 @@ from defectseg import __version__
 from defectseg.atomic import write_atomically
 from defectseg.bundle import Bundle
 from defectseg.errors import DataError, DefectsegError, ImageReadError
-from defectseg.image_io import FoundFile, decode_image, find_images, read_bytes
+from defectseg.image_io import FoundFile, decode_image, read_bytes, require_images
 from defectseg.inference.predictor import Predictor, open_predictor
 from defectseg.inference.report import write_report
 from defectseg.inference.results import (
@@ -79,14 +79,8 @@ def predict_folder(
         product of an image cannot be told.
     """
     started = time.monotonic()
-    if not source.is_dir():
-        raise DataError(f"{source} is not a folder; expected one with images.")
+    found, ignored = require_images(source)
     check_output(output, source)
-    found, ignored = find_images(source)
-    if not found:
-        raise DataError(
-            f"{source} holds no images (PNG, JPEG, BMP or TIFF); {len(ignored)} other file(s)."
-        )
     products = _tell_products(found, list(bundle.calibration.gate.products), product)
     predictor = open_predictor(bundle)
     names = name_pictures(file.relative for file in found)

@@ -6,7 +6,7 @@ that set it were.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -62,12 +62,12 @@ def check_size(images: int, alpha: float, product: str) -> None:
         )
 
 
-def p_value(known: Sequence[float], value: float) -> float:
+def p_value(known: npt.ArrayLike, value: float) -> float:
     """Return the one-sided p-value of a value that is suspect where it is **low**.
 
     Parameters
     ----------
-    known : sequence of float
+    known : array_like of shape (n,)
         Of known-good images, ascending.
     value : float
 
@@ -77,7 +77,7 @@ def p_value(known: Sequence[float], value: float) -> float:
         ``(1 + #{known ≤ value}) / (n + 1)``, in (0, 1]; of a value that is no number, the least.
     """
     no_higher = 0 if math.isnan(value) else int(np.searchsorted(known, value, side="right"))
-    return (1 + no_higher) / (1 + len(known))
+    return (1 + no_higher) / (1 + np.size(known))
 
 
 def false_alarm_bound(images: int, alpha: float, confidence: float = 0.95) -> float:
@@ -138,11 +138,15 @@ def fit_baseline(good: Sequence[Measures], alpha: float, product: str) -> Baseli
     )
 
 
-def deviation_p_value(baseline: Baseline, coordinates: npt.NDArray[np.float64]) -> float:
-    """Return the p-value of the joint deviation of all measures, to whichever side."""
-    difference = np.asarray(baseline.whiten) @ (coordinates - np.asarray(baseline.center))
-    farthest_first = [-deviation for deviation in reversed(baseline.deviations)]
-    return p_value(farthest_first, -float(np.linalg.norm(difference)))
+def open_baseline(baseline: Baseline) -> Callable[[npt.NDArray[np.float64]], float]:
+    """Return what gives, of coordinates, the p-value of their joint deviation to whichever side."""
+    center, whiten = np.array(baseline.center), np.array(baseline.whiten)
+    farthest_first = -np.array(baseline.deviations)[::-1]
+
+    def deviation_p_value(coordinates: npt.NDArray[np.float64]) -> float:
+        return p_value(farthest_first, -float(np.linalg.norm(whiten @ (coordinates - center))))
+
+    return deviation_p_value
 
 
 def whitening(differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

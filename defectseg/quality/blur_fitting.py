@@ -66,7 +66,7 @@ def fit_blur_classifier(
     rng = np.random.default_rng(seed)
     features, labels = [], []
     for number in range(pairs):
-        part = _cut_part(sharp_images[number % len(sharp_images)], rng)
+        part = cut_part(sharp_images[number % len(sharp_images)], rng)
         for is_sharp, copy in zip((1, 0), draw_pair(part, rng), strict=True):
             described = describe(copy)
             if described is not None:  # contrast can be lost altogether
@@ -75,7 +75,8 @@ def fit_blur_classifier(
     return _fit_network(np.array(features), np.array(labels), seed)
 
 
-def _cut_part(gray: Gray, rng: np.random.Generator) -> Gray:
+def cut_part(gray: Gray, rng: np.random.Generator) -> Gray:
+    """Return a random part of 384 pixels a side, or as much as there is."""
     height, width = (min(_FIT_PX, side) for side in gray.shape)
     top, left = rng.integers(gray.shape[0] - height + 1), rng.integers(gray.shape[1] - width + 1)
     return gray[top : top + height, left : left + width]

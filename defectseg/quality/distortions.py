@@ -101,6 +101,8 @@ class Kind:
 
 _BLUR, _LIGHT, _NOISE = "defocus or motion", "haze or light", "noise or gain"
 _COMPRESSION = "compression"
+# Of the mixtures: what a camera of high gain adds, and one whose light fails.
+_GAIN_NOISE, _LOW_LIGHT_NOISE = 10.0, 3.0
 
 SWEEP: Mapping[str, Kind] = {
     "gaussian_blur": Kind(
@@ -131,20 +133,34 @@ SWEEP: Mapping[str, Kind] = {
     "contrast": Kind(
         _LIGHT,
         "share left",
-        (0.5, 0.2, 0.1, 0.05),
+        (0.5, 0.2, 0.1, 0.05, 0.02),
         lambda image, level, rng: lower_contrast(image, level),
     ),
     "haze": Kind(
         _LIGHT,
         "share of white",
-        (0.4, 0.7, 0.9, 0.95),
+        (0.4, 0.7, 0.9, 0.95, 0.98),
         lambda image, level, rng: add_haze(image, level),
     ),
     "darkening": Kind(
         _LIGHT,
         "share left",
-        (0.4, 0.15, 0.06, 0.03),
+        (0.4, 0.15, 0.06, 0.03, 0.012),
         lambda image, level, rng: darken(image, level),
+    ),
+    # Each alone may be harmless: blur hides the noise's rise of the sharpness, noise the blur's
+    # fall, and low contrast makes little noise much.
+    "blur_in_noise": Kind(
+        f"{_BLUR}, with {_NOISE}",
+        f"σ, px; noise σ {_GAIN_NOISE:g}",
+        (0.5, 1, 1.5, 2, 3, 5),
+        lambda image, level, rng: add_noise(blur_gaussian(image, level), _GAIN_NOISE, rng),
+    ),
+    "contrast_in_noise": Kind(
+        f"{_LIGHT}, with {_NOISE}",
+        f"share left; noise σ {_LOW_LIGHT_NOISE:g}",
+        (0.5, 0.2, 0.1, 0.05),
+        lambda image, level, rng: add_noise(lower_contrast(image, level), _LOW_LIGHT_NOISE, rng),
     ),
 }
 

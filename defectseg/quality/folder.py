@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defectseg.errors import DataError, ImageReadError
-from defectseg.image_io import FoundFile, find_images, read_image, to_gray
+from defectseg.image_io import FoundFile, read_image, require_images, to_gray
 from defectseg.quality.focus import Gray
 from defectseg.quality.measures import UNMEASURABLE, Measures, measure
 from defectseg.quality.regions import crop, divide_into_tiles
@@ -83,13 +83,7 @@ def measure_folder(
     """
     if grid is not None and min(grid) < 1:
         raise DataError(f"a grid of {grid[0]}×{grid[1]} has no tiles; expected at least 1×1.")
-    if not source.is_dir():
-        raise DataError(f"{source} is not a folder; expected one with images.")
-    found, ignored = find_images(source)
-    if not found:
-        raise DataError(
-            f"{source} holds no images (PNG, JPEG, BMP or TIFF); {len(ignored)} other file(s)."
-        )
+    found, _ = require_images(source)
     rows = []
     for file in found:
         try:

@@ -12,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from defectseg.bundle import Gate, ProductGate
+from defectseg.bundle import BundleError, Gate, ProductGate
 from defectseg.image_io import to_gray
-from defectseg.quality.baseline import deviation_p_value, to_coordinates
+from defectseg.quality.baseline import open_baseline, to_coordinates
 from defectseg.quality.distortions import SWEEP
 from defectseg.quality.measures import MEASURES, Measures, measure
 
 UNTOUCHED = "untouched"
 _NEIGHBOURS = 5
 _LEAST_GRADIENT = 1e-9  # below it, no gray level differs from its neighbour
+_NOTHING = "there is nothing in it: no gray level differs from its neighbour"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class ImageQuality:
     noise_sigma, mean_luma : float
         In gray levels.
     belief : float
-        What is expected of the model's answer, in [0, 1]: the share of its IoU or, if lower, of
-        its found defects that is left for sure on images like this one; 0 where nothing is known.
+        What is left of the model's answers on images like this one, in [0, 1]: the share of its
+        IoU or, if lower, of its found defects, both by the bounds of the degradation curve; 0
+        where nothing is known.
     trusted : bool
     remarks : tuple of str
         Why it is not trusted; or what is unusual about it, though harmless.
@@ -57,42 +59,64 @@ class ImageQuality:
     remarks: tuple[str, ...] = ()
 
 
-Judge = Callable[[Measures], ImageQuality]
+Judge = Callable[[Measures, tuple[int, int]], ImageQuality]
 
 
 def measure_quality(image: npt.NDArray[np.uint8], judge: Judge) -> ImageQuality:
     """Measure an image of ``(H, W)`` or ``(H, W, 3)`` uint8, and judge it."""
-    return judge(measure(to_gray(image)))
+    height, width = image.shape[:2]
+    return judge(measure(to_gray(image)), (height, width))
 
 
 def open_gates(gate: Gate) -> dict[str, Judge]:
-    """Return the judge of each product.
+    """Return the judge of each product, who is given an image's measures, and height and width.
 
-    A fixed sharpness, where it was set by hand, is the only limit; else an image is trusted if the
-    promise is kept where it belongs, and it does belong somewhere: among the good images, or near
-    those that were distorted.
+    An image is trusted if it has the size of those that are known, the promise is kept where it
+    belongs, and it does belong somewhere: among the good images, or near those that were
+    distorted. A fixed sharpness, where it was set by hand, takes the place of all but the size.
+
+    Raises
+    ------
+    BundleError
+        If the gate was calibrated with other measures or distortions than there are now.
     """
+    kinds = {own.kind for product in gate.products.values() for own in product.references}
+    if gate.measures != MEASURES or not kinds <= {UNTOUCHED, *SWEEP}:
+        raise BundleError(
+            "The bundle's quality gate was set by another version, with other measures or "
+            "distortions. Set it anew: defectseg calibrate --model BUNDLE."
+        )
     if gate.fixed_sharpness is not None:
-        fixed = gate.fixed_sharpness
-        return {product: _FixedJudge(own, fixed).judge for product, own in gate.products.items()}
-    return {product: _Judge(gate, own).judge for product, own in gate.products.items()}
+        return {name: _FixedJudge(gate, own).judge for name, own in gate.products.items()}
+    return {name: _Judge(gate, own).judge for name, own in gate.products.items()}
 
 
 class _FixedJudge:
-    def __init__(self, product: ProductGate, limit: float) -> None:
+    def __init__(self, gate: Gate, product: ProductGate) -> None:
+        self._gate = gate
         self._product = product
-        self._limit = limit
+        self._p_value = open_baseline(product.baseline)
 
-    def judge(self, measures: Measures) -> ImageQuality:
-        p = deviation_p_value(self._product.baseline, to_coordinates(measures))
-        # Of an image in which all is alike nothing can be said, whatever the limit.
-        trusted = measures.mean_gradient >= max(self._limit, _LEAST_GRADIENT)
-        remark = (
-            f"sharpness {measures.mean_gradient:.2f} is below the limit {self._limit:.2f}, which "
-            "was set by hand"
+    def judge(self, measures: Measures, shape_hw: tuple[int, int]) -> ImageQuality:
+        limit = self._gate.fixed_sharpness or 0.0
+        remarks = _name_strange_size(self._gate, self._product, shape_hw)
+        if measures.mean_gradient < _LEAST_GRADIENT:
+            remarks.append(_NOTHING)
+        elif measures.mean_gradient < limit:
+            remarks.append(
+                f"sharpness {measures.mean_gradient:.2f} is below the limit {limit:.2f}, which "
+                "was set by hand"
+            )
+        return ImageQuality(
+            sharpness=measures.mean_gradient,
+            sharpness_limit=limit,
+            gate_p_value=self._p_value(to_coordinates(measures)),
+            noise_sigma=measures.noise_sigma,
+            mean_luma=measures.mean_luma,
+            belief=float(not remarks),
+            trusted=not remarks,
+            remarks=tuple(remarks),
         )
-        remarks = () if trusted else (remark,)
-        return _describe(measures, self._limit, p, float(trusted), remarks)
 
 
 class _Judge:
@@ -101,53 +125,63 @@ class _Judge:
     def __init__(self, gate: Gate, product: ProductGate) -> None:
         self._gate = gate
         self._product = product
-        self._metric = np.asarray(product.metric)
+        self._p_value = open_baseline(product.baseline)
+        self._metric = np.array(product.metric)
         points = np.array([reference.coordinates for reference in product.references])
         self._tree = KDTree(points @ self._metric.T)
+        self._kinds = [reference.kind for reference in product.references]
         self._iou_share = np.array([r.iou_share_low for r in product.references])
         self._escape_rise = np.array([r.escape_rise_high for r in product.references])
+        self._center = np.array(product.baseline.center)
+        self._spread = np.linalg.norm(np.linalg.inv(np.array(product.baseline.whiten)), axis=1)
 
-    def judge(self, measures: Measures) -> ImageQuality:
-        """Judge an image by its measures."""
-        product, gate = self._product, self._gate
+    def judge(self, measures: Measures, shape_hw: tuple[int, int]) -> ImageQuality:
+        """Judge an image by its measures, height and width."""
+        gate = self._gate
         coordinates = to_coordinates(measures)
-        p = deviation_p_value(product.baseline, coordinates)
-        count = min(_NEIGHBOURS, len(product.references))
+        p = self._p_value(coordinates)
+        unusual = p <= gate.alpha
+        count = min(_NEIGHBOURS, len(self._kinds))
         distances, nearest = self._tree.query(self._metric @ coordinates, k=range(1, count + 1))
         weights = 1 / np.maximum(distances, 1e-9)
-        iou_share = float(np.average(self._iou_share[nearest], weights=weights))
+        iou_share = max(float(np.average(self._iou_share[nearest], weights=weights)), 0.0)
         escape_rise = float(np.average(self._escape_rise[nearest], weights=weights))
-        cause = describe_cause([product.references[index].kind for index in nearest])
-        unusual = p <= gate.alpha
-        belief = min(max(iou_share, 0.0), 1 - escape_rise, 1.0)
-        remarks = []
+        kinds = [self._kinds[index] for index in nearest]
+        cause = describe_cause(kinds)
+
+        unknown = _name_strange_size(gate, self._product, shape_hw)
         if measures.mean_gradient < _LEAST_GRADIENT:
-            belief = 0.0
-            remarks.append("there is nothing in it: no gray level differs from its neighbour")
-        elif unusual and distances[0] > product.reach:
-            belief = 0.0
-            remarks.append(
+            unknown.append(_NOTHING)
+        elif unusual and distances[0] > self._product.reach[kinds[0]]:
+            unknown.append(
                 f"unlike any good image (p = {p:.3f}) and any distortion that was tried, of which "
                 f"{cause} comes nearest; {self._name_farthest(coordinates)}"
             )
-        elif iou_share < gate.min_iou_share or escape_rise > gate.max_escape_rise:
+        broken = iou_share < gate.min_iou_share or escape_rise > gate.max_escape_rise
+        remarks = list(unknown)
+        if broken and not unknown:
             remarks.append(
                 f"likely {cause}: on images like it the model may keep only "
-                f"{100 * max(iou_share, 0):.0f} % of its IoU, and up to {100 * escape_rise:.0f} % "
+                f"{100 * iou_share:.0f} % of its IoU, and up to {100 * escape_rise:.0f} % "
                 "more defects may escape"
             )
-        if not remarks and unusual:
-            harmless = f"unusual (p = {p:.3f}), likely {cause}; harmless to this model"
-            return _describe(
-                measures, product.sharpness_limit, p, belief, (harmless,), trusted=True
-            )
-        return _describe(measures, product.sharpness_limit, p, belief, tuple(remarks))
+        elif unusual and not unknown:
+            remarks.append(f"unusual (p = {p:.3f}), likely {cause}; harmless to this model")
+        return ImageQuality(
+            sharpness=measures.mean_gradient,
+            sharpness_limit=self._product.sharpness_limit,
+            gate_p_value=p,
+            noise_sigma=measures.noise_sigma,
+            mean_luma=measures.mean_luma,
+            belief=0.0 if unknown else min(iou_share, 1 - escape_rise, 1.0),
+            trusted=not unknown and not broken,
+            remarks=tuple(remarks),
+        )
 
     def _name_farthest(self, coordinates: npt.NDArray[np.float64]) -> str:
-        center = np.asarray(self._product.baseline.center)
-        spread = np.linalg.norm(np.linalg.inv(np.asarray(self._product.baseline.whiten)), axis=1)
-        farthest = int(np.argmax(np.abs(coordinates - center) / spread))
-        factor = float(np.exp((coordinates - center)[farthest]))
+        differences = coordinates - self._center
+        farthest = int(np.argmax(np.abs(differences) / self._spread))
+        factor = float(np.exp(differences[farthest]))
         return f"its {MEASURES[farthest].replace('_', ' ')} is {factor:.3g} times the usual"
 
 
@@ -157,23 +191,20 @@ def describe_cause(kinds: Sequence[str]) -> str:
     return causes.most_common(1)[0][0] if causes else "nothing in particular"
 
 
-def _describe(
-    measures: Measures,
-    limit: float,
-    p: float,
-    belief: float,
-    remarks: tuple[str, ...],
-    *,
-    trusted: bool | None = None,
-) -> ImageQuality:
-    """Return the verdict on an image; without a word, it is trusted unless there are remarks."""
-    return ImageQuality(
-        sharpness=measures.mean_gradient,
-        sharpness_limit=limit,
-        gate_p_value=p,
-        noise_sigma=measures.noise_sigma,
-        mean_luma=measures.mean_luma,
-        belief=belief,
-        trusted=not remarks if trusted is None else trusted,
-        remarks=remarks,
+def _name_strange_size(gate: Gate, product: ProductGate, shape_hw: tuple[int, int]) -> list[str]:
+    """Return a remark if height or width is not that of known images: another scale, or a part."""
+    if gate.size_tolerance is None:
+        return []
+    known, margin = (product.heights_px, product.widths_px), 1 + gate.size_tolerance
+    if all(
+        least <= length * margin and length <= greatest * margin
+        for length, (least, greatest) in zip(shape_hw, known, strict=True)
+    ):
+        return []
+    usual = " high and ".join(
+        f"{low}" if low == high else f"{low} to {high}" for low, high in known
     )
+    return [
+        f"its size, {shape_hw[0]} px high and {shape_hw[1]} wide, is not that of the known images, "
+        f"{usual} wide: another camera, scale or part of the picture"
+    ]

@@ -156,7 +156,6 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     ((name, why),) = folder.unreadable
     assert name == "right/broken.png"
     assert "cannot be decoded" in why
-    assert folder.ignored == ("notes.txt",)
     assert folder.by_file_time == 2
     assert totals == [4] * 4
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from defectseg.evaluation.figures import Rate, answer_empty, rate, summarise
+from defectseg.evaluation.figures import Rate, answer_empty, greatest_share, rate, summarise
 
 
 def row(product: str, kind: str, outcome: str, score: float, **counts: int) -> dict[str, object]:
@@ -23,6 +23,13 @@ def row(product: str, kind: str, outcome: str, score: float, **counts: int) -> d
         "error": "",
         **counts,
     }
+
+
+def test_what_few_images_leave_open_by_hand() -> None:
+    # With 0 of 6 seen, a share s is refuted where (1 - s)^6 < 0.05: beyond 1 - 0.05^(1/6).
+    assert greatest_share(0, 6) == pytest.approx(1 - 0.05 ** (1 / 6))
+    assert greatest_share(6, 6) == 1
+    assert greatest_share(0, 600) < greatest_share(0, 60) < greatest_share(1, 60)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from defectseg.evaluation.robustness import (
     choose_sweep_images,
     count_answers,
     fit_curves,
+    has_own_curve,
     refine_levels,
     sweep,
     sweep_closely,
@@ -87,6 +88,19 @@ def test_every_image_is_answered_at_every_level(samples: list[Sample]) -> None:
     assert np.isfinite(rows[list(MEASURES)].to_numpy()).all()
 
 
+class Lost(Spots):
+    """Answers with what is no number."""
+
+    def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return np.full(image.shape, np.nan, np.float32)
+
+
+def test_a_score_that_is_no_number_is_the_worst_of_each(samples: list[Sample]) -> None:
+    rows = sweep(Lost(), samples, THRESHOLDS, ellipses=False, levels={})
+    assert list(rows["missed"]) == [True, True, False]
+    assert list(rows["alarmed"]) == list(rows["rejected"]) == [False, False, True]
+
+
 def test_a_full_sweep_takes_as_many_answers_as_it_says(samples: list[Sample]) -> None:
     rows = sweep(Spots(), samples[:1], THRESHOLDS, ellipses=False)
     assert len(rows) == count_answers(samples[:1])
@@ -112,6 +126,7 @@ def answers(*values: tuple[str, float, list[float], list[bool]]) -> pd.DataFrame
             "iou": iou,
             "missed": missed,
             "alarmed": False,
+            "rejected": False,
         }
         for kind, level, ious, misses in values
         for number, (iou, missed) in enumerate(zip(ious, misses, strict=True))
@@ -138,6 +153,8 @@ def test_curves_by_hand() -> None:
         # Which of the four are drawn makes a difference.
         assert curve["noise", level].iou_share_low < 0.35 / 0.6
         assert curve["noise", level].escape_rise_high > 0.125
+    assert [curve["noise", level].missed for level in (5, 10, 15)] == [0, 1, 0]
+    assert curve["noise", 10].defective == 4
     # Here they all agree.
     assert curve["jpeg", 60].iou_share_low == curve["jpeg", 60].iou_share == 0
     assert curve["jpeg", 60].escape_rise_high == curve["jpeg", 60].escape_rise == 1
@@ -168,6 +185,7 @@ def test_a_product_with_few_defective_images_has_the_curve_of_all() -> None:
     few = rows.assign(product=np.where(rows["image"] == "3", "Q", "P"))
     assert fit_curves(few, "Q")[0].iou_share == pytest.approx(0.7 / 0.8)
     assert fit_curves(few, "P")[0].iou_share == pytest.approx(1)
+    assert (has_own_curve(few, "P"), has_own_curve(few, "Q")) == (True, False)
 
 
 def points(*shares: float, rises: tuple[float, ...] = ()) -> list[CurvePoint]:
@@ -179,6 +197,8 @@ def points(*shares: float, rises: tuple[float, ...] = ()) -> list[CurvePoint]:
             iou_share_low=share,
             escape_rise=rise,
             escape_rise_high=rise,
+            missed=0,
+            defective=9,
             overkill=0,
         )
         for level, share, rise in zip(

@@ -39,6 +39,8 @@ def swept(*rows: tuple[str, bool, str, float, float, float]) -> pd.DataFrame:
     return table.assign(
         product="P",
         level=1.0,
+        height=64,
+        width=64,
         missed=table["defective"] & passed,
         alarmed=~table["defective"] & ~passed,
         **rest,

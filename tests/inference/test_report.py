@@ -103,7 +103,7 @@ def test_names_and_messages_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "<b>&.png" not in text
     assert html.escape("cannot be decoded <here>") in text
     assert "score 0.900" in text
-    assert "sharpness 3.00 (limit 2.00)" in text
+    assert "sharpness 3.00 (limit for blur 2.00)" in text
     assert "why REVIEW" in text
     assert "caf\\udce9.png" in text  # a name that is not Unicode, escaped
 

@@ -80,9 +80,9 @@ def test_joint_deviation_flags_no_more_good_images_than_alpha() -> None:
     rng = np.random.default_rng(2)
     fitted = baseline.fit_baseline(good_measures(300, rng), 0.05, "bolt")
     assert len(fitted.deviations) == 150
+    p_value = baseline.open_baseline(fitted)
     flagged = [
-        baseline.deviation_p_value(fitted, baseline.to_coordinates(measures)) <= 0.05
-        for measures in good_measures(2000, rng)
+        p_value(baseline.to_coordinates(measures)) <= 0.05 for measures in good_measures(2000, rng)
     ]
     assert 0.01 < np.mean(flagged) < baseline.false_alarm_bound(150, 0.05)
 
@@ -93,9 +93,8 @@ def test_joint_deviation_sees_what_no_single_measure_shows() -> None:
     # Each value is within 30 % of the usual, as contrast makes it; but one rises, another falls.
     odd = Measures(*np.where(np.arange(len(MEASURES)) % 2, 24.0, 17.0))
     usual = Measures(*np.full(len(MEASURES), 26.0))
-    p_odd, p_usual = (
-        baseline.deviation_p_value(fitted, baseline.to_coordinates(own)) for own in (odd, usual)
-    )
+    p_value = baseline.open_baseline(fitted)
+    p_odd, p_usual = (p_value(baseline.to_coordinates(own)) for own in (odd, usual))
     assert p_odd <= 0.01
     assert p_usual > 0.05
 

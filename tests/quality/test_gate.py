@@ -1,20 +1,19 @@
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from skimage import data
 
-from defectseg.bundle import CurvePoint
+from defectseg.bundle import BundleError, CurvePoint, ProductGate
 from defectseg.config import CalibrationSettings
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.synthetic import generate_sample
 from defectseg.evaluation.gate_calibration import calibrate_gate, calibrate_product, measure_good
 from defectseg.image_io import read_image, write_gray
-from defectseg.quality.distortions import SWEEP, distort
+from defectseg.quality.distortions import SWEEP, add_noise, blur_defocus, distort
 from defectseg.quality.gate import ImageQuality, Judge, describe_cause, measure_quality, open_gates
-from defectseg.quality.measures import measure
+from defectseg.quality.measures import MEASURES, measure
 from tests.gates import fixed_gate
 
 # |∂/∂column| is 4 everywhere, |∂/∂row| is 0.
@@ -71,6 +70,8 @@ def curve(breaks: dict[str, float]) -> list[CurvePoint]:
                     iou_share_low=0 if bad else 1,
                     escape_rise=1 if bad else 0,
                     escape_rise_high=1 if bad else 0,
+                    missed=9 if bad else 0,
+                    defective=9,
                     overkill=0,
                 )
             )
@@ -91,15 +92,21 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     return samples
 
 
-def judge_of(samples: Sequence[Sample], breaks: dict[str, float]) -> Judge:
-    product = calibrate_product(measure_good(samples), curve(breaks), SETTINGS)
-    return open_gates(calibrate_gate({"P": product}, SETTINGS))["P"]
+@pytest.fixture(scope="module")
+def product(good: list[Sample]) -> ProductGate:
+    """Blur of 2 and noise of 25 are too much, and with noise blur of 1; of all else any goes."""
+    breaks = {"gaussian_blur": 2, "noise": 25, "blur_in_noise": 1}
+    return calibrate_product(good[:40], curve(breaks), SETTINGS)
+
+
+def judge_of(product: ProductGate, **settings: float | None) -> Judge:
+    gate = calibrate_gate({"P": product}, SETTINGS.model_copy(update=settings))
+    return open_gates(gate)["P"]
 
 
 @pytest.fixture(scope="module")
-def judge(good: list[Sample]) -> Judge:
-    """Blur of 2 and noise of 25 are too much; of all else the model takes any."""
-    return judge_of(good[:40], {"gaussian_blur": 2, "noise": 25})
+def judge(product: ProductGate) -> Judge:
+    return judge_of(product)
 
 
 def share_trusted(
@@ -151,10 +158,89 @@ def test_what_is_harmless_to_the_model_is_named_but_believed(
 
 
 def test_the_gate_moves_with_the_model(good: list[Sample], judge: Judge) -> None:
-    robust = judge_of(good[:40], {"gaussian_blur": 5, "noise": 100})
+    product = calibrate_product(good[:40], curve({"gaussian_blur": 5, "noise": 100}), SETTINGS)
+    robust = judge_of(product)
     for kind, level in (("gaussian_blur", 2), ("noise", 25)):
         assert share_trusted(good[40:], judge, kind, level)[0] == 0
         assert share_trusted(good[40:], robust, kind, level)[0] >= 0.9
+
+
+def test_two_distortions_that_are_harmless_alone_are_not_trusted_together(
+    good: list[Sample], judge: Judge
+) -> None:
+    assert share_trusted(good[40:], judge, "gaussian_blur", 1)[0] >= 0.9
+    assert share_trusted(good[40:], judge, "noise", 10)[0] >= 0.9
+    for sample in good[40:]:
+        # A disc, not the sweep's Gaussian, and other noise than its 10.
+        blurred = blur_defocus(read_image(sample.image), 3)
+        image = add_noise(blurred, 12, np.random.default_rng(int(sample.sha256, 16)))
+        quality = measure_quality(image, judge)
+        assert not quality.trusted
+        assert "defocus or motion, with noise or gain" in quality.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"), [("contrast", 0.004), ("haze", 0.995), ("darkening", 0.004)]
+)
+def test_beyond_the_strongest_level_nothing_is_harmless(
+    kind: str, level: float, good: list[Sample], judge: Judge
+) -> None:
+    assert share_trusted(good[40:], judge, kind, level)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "trusted"),
+    [
+        ((128, 128), True),
+        ((120, 136), True),  # 128 is within 10 % of both
+        ((116, 128), False),  # 116 · 1.1 = 127.6
+        ((128, 141), False),
+        ((64, 64), False),
+    ],
+)
+def test_an_image_of_another_size_is_not_trusted(
+    shape: tuple[int, int], trusted: bool, judge: Judge, good: list[Sample]
+) -> None:
+    image = read_image(good[50].image)
+    whole = judge(measure(image), (128, 128))
+    assert whole.trusted
+    quality = judge(measure(image), shape)
+    assert quality.trusted == trusted
+    if not trusted:
+        assert quality.belief == 0
+        assert (
+            f"{shape[0]} px high and {shape[1]} wide, is not that of the known images, "
+            "128 high and 128 wide"
+        ) in quality.remarks[0]
+
+
+def test_any_size_may_be_allowed(good: list[Sample], product: ProductGate) -> None:
+    judge = judge_of(product, size_tolerance=None)
+    measures = measure(read_image(good[50].image))
+    assert judge(measures, (7, 9)) == judge(measures, (128, 128))
+
+
+def test_a_fixed_sharpness_leaves_the_size_checked(
+    good: list[Sample], product: ProductGate
+) -> None:
+    judge = judge_of(product, fixed_sharpness=0.0)
+    measures = measure(read_image(good[50].image))
+    assert judge(measures, (128, 128)).trusted
+    assert not judge(measures, (64, 128)).trusted
+
+
+@pytest.mark.parametrize(
+    "update", [{"measures": MEASURES[::-1]}, {"measures": ()}, {"products": "fog"}]
+)
+def test_a_gate_of_other_measures_or_distortions_is_refused(update: dict[str, object]) -> None:
+    gate = fixed_gate(1, "P")
+    if update == {"products": "fog"}:
+        (reference,) = gate.products["P"].references
+        fog = reference.model_copy(update={"kind": "fog"})
+        product = gate.products["P"].model_copy(update={"references": (fog,)})
+        update = {"products": {"P": product}}
+    with pytest.raises(BundleError, match="defectseg calibrate"):
+        open_gates(gate.model_copy(update=update))
 
 
 def test_a_distortion_never_swept_is_not_trusted(good: list[Sample], judge: Judge) -> None:
@@ -173,22 +259,29 @@ def test_constant_and_tiny_images_are_never_trusted(
 ) -> None:
     quality = measure_quality(np.full(shape, level, np.uint8), judge)
     assert not quality.trusted
-    assert "nothing in it" in quality.remarks[0]
+    assert "nothing in it" in quality.remarks[-1]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_no_number_is_never_trusted(bad: float, judge: Judge) -> None:
     gray = np.random.default_rng(0).uniform(0, 255, (64, 64))
     gray[0, 0] = bad
-    assert not judge(measure(gray)).trusted
+    assert not judge(measure(gray), (128, 128)).trusted
 
 
 def test_a_picture_of_something_else_is_not_trusted(judge: Judge) -> None:
-    for picture in (data.camera(), data.coins(), cv2.resize(SLOPE, (128, 128))):
-        assert not measure_quality(picture, judge).trusted
+    for picture in (data.camera(), data.coins()):
+        for part in (picture[:128, :128], cv2.resize(picture, (128, 128))):
+            assert not measure_quality(part, judge).trusted
+    assert not measure_quality(cv2.resize(SLOPE, (128, 128)), judge).trusted
 
 
-def test_calibration_reads_each_image_where_it_lies(good: list[Sample], tmp_path: Path) -> None:
+def test_colour_is_judged_by_its_luma(good: list[Sample], judge: Judge) -> None:
+    image = read_image(good[50].image)
+    assert measure_quality(np.dstack([image] * 3), judge) == measure_quality(image, judge)
+
+
+def test_good_images_are_measured_in_the_order_of_their_content(good: list[Sample]) -> None:
     measured = measure_good([*good[:3], good[0]])
     assert [sample.sha256 for sample, _ in measured] == sorted(
         sample.sha256 for sample in [*good[:3], good[0]]
