@@ -73,7 +73,9 @@ class CurvePoint(_Record):
     iou_share: float = Field(description="IoU over that of the untouched images")
     iou_share_low: float = Field(description="its lower bound by bootstrap over the images")
     escape_rise: float = Field(description="escape rate less that of the untouched images")
-    escape_rise_high: float = Field(description="its upper bound")
+    escape_rise_high: float = Field(
+        description="its upper bound, or what the scores' margins let expect, if that is more"
+    )
     missed: int = Field(ge=0, description="of the defective images, those that passed")
     defective: int = Field(ge=1)
     overkill: float = Field(description="share of good images rejected (FAIL)")
@@ -86,7 +88,18 @@ class Reference(_Record):
     level: float
     iou_share_low: float
     escape_rise_high: float
+    broken: bool = Field(description="whether the promise is broken there")
     coordinates: tuple[float, ...] = Field(description="of `quality.baseline`")
+
+
+class Tree(_Record):
+    """A decision tree, node by node, the root first; see `quality.forest`."""
+
+    feature: tuple[int, ...] = Field(min_length=1, description="that is compared")
+    threshold: tuple[float, ...] = Field(description="left up to it, right above")
+    left: tuple[int, ...] = Field(description="the node that follows; of a leaf, itself")
+    right: tuple[int, ...]
+    answer: tuple[float, ...] = Field(description="share of broken promises among its references")
 
 
 class ProductGate(_Record):
@@ -103,6 +116,9 @@ class ProductGate(_Record):
     references: tuple[Reference, ...] = Field(min_length=1)
     metric: tuple[tuple[float, ...], ...] = Field(
         description="turns differences between coordinates into those of references of one level"
+    )
+    forest: tuple[Tree, ...] = Field(
+        min_length=1, description="tells broken references from others by their place in the metric"
     )
     reach: dict[str, float] = Field(
         description="by kind: farther from the nearest reference, an image is unknown"

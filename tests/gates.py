@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from defectseg.bundle import Baseline, Gate, ProductGate, Reference
+from defectseg.bundle import Baseline, Gate, ProductGate, Reference, Tree
 from defectseg.quality.measures import MEASURES
 
 _IDENTITY = tuple(tuple(map(float, row)) for row in np.eye(12))
@@ -21,10 +21,12 @@ def fixed_gate(limit: float, *products: str) -> Gate:
                 level=0,
                 iou_share_low=1,
                 escape_rise_high=0,
+                broken=False,
                 coordinates=(0.0,) * 12,
             ),
         ),
         metric=_IDENTITY,
+        forest=(Tree(feature=(0,), threshold=(0.0,), left=(0,), right=(0,), answer=(0.0,)),),
         reach={"untouched": 1},
         heights_px=(1, 1),
         widths_px=(1, 1),

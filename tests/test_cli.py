@@ -174,7 +174,9 @@ def test_a_bundle_is_swept_and_calibrated_anew(bundle_folder: Path, tmp_path: Pa
     text = before.model_copy(update={"seen_sha256": seen}).model_dump_json()
     (model / "calibration.json").write_text(text)
     trained_on = load_bundle(model).config.data
-    data = other_data(trained_on, tmp_path / "data", pd.read_csv(trained_on / "manifest.csv")["width"] > 0)
+    data = other_data(
+        trained_on, tmp_path / "data", pd.read_csv(trained_on / "manifest.csv")["width"] > 0
+    )
     status, text = run(
         "calibrate", "--model", model, "--data", data, "--set", "calibration.fixed_sharpness=1e9"
     )

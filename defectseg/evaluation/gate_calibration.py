@@ -4,16 +4,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from defectseg.bundle import CurvePoint, Gate, ProductGate, Reference
+from defectseg.bundle import CurvePoint, Gate, ProductGate, Reference, Tree
 from defectseg.config import CalibrationSettings
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.samples import read_sample_image
-from defectseg.evaluation.robustness import breaking_point
+from defectseg.evaluation.robustness import breaking_point, keeps_promise
 from defectseg.image_io import to_gray
 from defectseg.quality.baseline import check_size, fit_baseline, to_coordinates, whitening
 from defectseg.quality.distortions import distort
@@ -22,7 +23,8 @@ from defectseg.quality.measures import MEASURES, Measures, measure
 
 # Good images of each product that are distorted to show how each level looks, and others that show
 # how near to them an image comes; the network is not asked about them.
-REFERENCE_IMAGES, PROBE_IMAGES = 8, 4
+REFERENCE_IMAGES, PROBE_IMAGES = 12, 4
+_TREES, _LEAST_LEAF, _MOST_LEAVES = 30, 2, 150
 _REACH_PERCENT = 99.5
 _BLUR = "gaussian_blur"
 
@@ -118,6 +120,8 @@ def calibrate_product(
     probes = untouched + _look(others[:PROBE_IMAGES], between, on_image)
     coordinates = _coordinates(looks)
     metric = whitening(_within_levels(looks, coordinates))
+    points = coordinates @ metric.T
+    breaks = [not keeps_promise(look.step, settings) for look in looks]
     return ProductGate(
         baseline=baseline,
         sharpness_limit=_sharpness_limit(looks, curve, settings),
@@ -129,12 +133,14 @@ def calibrate_product(
                 level=round(look.step.level, 4),
                 iou_share_low=round(look.step.iou_share_low, 4),
                 escape_rise_high=round(look.step.escape_rise_high, 4),
+                broken=broken,
                 coordinates=tuple(round(float(value), 4) for value in own),
             )
-            for look, own in zip(looks, coordinates, strict=True)
+            for look, own, broken in zip(looks, coordinates, breaks, strict=True)
         ),
         metric=tuple(tuple(float(value) for value in row) for row in metric),
-        reach=_reach(looks, coordinates @ metric.T, probes, _coordinates(probes) @ metric.T),
+        forest=fit_forest(points, breaks),
+        reach=_reach(looks, points, probes, _coordinates(probes) @ metric.T),
         heights_px=(min(s.height for s in known), max(s.height for s in known)),
         widths_px=(min(s.width for s in known), max(s.width for s in known)),
     )
@@ -197,6 +203,43 @@ def _within_levels(
         own = np.array([look.step == step for look in looks])
         differences[own] = coordinates[own] - coordinates[own].mean(axis=0)
     return differences
+
+
+def fit_forest(points: npt.NDArray[np.float64], breaks: Sequence[bool]) -> tuple[Tree, ...]:
+    """Fit extremely randomised trees (Geurts et al. 2006, doi:10.1007/s10994-006-6226-1).
+
+    Few and small, so that they can be stored; broken and kept references weigh the same in all.
+
+    Parameters
+    ----------
+    points : ndarray of shape (N, D)
+    breaks : sequence of bool
+        Of each point, whether the promise is broken there.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    forest = ExtraTreesClassifier(
+        _TREES,
+        min_samples_leaf=_LEAST_LEAF,
+        max_leaf_nodes=_MOST_LEAVES,
+        class_weight="balanced",
+        random_state=0,
+    ).fit(points, breaks)
+    return tuple(_to_tree(fitted.tree_, list(forest.classes_)) for fitted in forest.estimators_)
+
+
+def _to_tree(fitted: Any, classes: list[bool]) -> Tree:
+    nodes = np.arange(fitted.node_count)
+    leaf = fitted.children_left < 0
+    weights = fitted.value[:, 0, :]
+    broken = weights[:, classes.index(True)] if True in classes else np.zeros(len(nodes))
+    return Tree(
+        feature=tuple(map(int, np.where(leaf, 0, fitted.feature))),
+        threshold=tuple(round(float(value), 4) for value in fitted.threshold),
+        left=tuple(map(int, np.where(leaf, nodes, fitted.children_left))),
+        right=tuple(map(int, np.where(leaf, nodes, fitted.children_right))),
+        answer=tuple(round(float(value), 4) for value in broken / weights.sum(axis=1)),
+    )
 
 
 def _reach(

@@ -119,9 +119,10 @@ def _gate_section(calibration: Calibration) -> list[str]:
     lines += [
         "",
         "The sharpness limit, a mean absolute gradient, is where blur alone breaks the promise. "
-        "What is left of the IoU and what more escapes stands with the bounds of a bootstrap, of "
-        "which 80 % lies between. They are about these images; what so few say of others, with "
-        "95 % confidence, is in brackets behind the missed (Clopper–Pearson).",
+        "In brackets: behind what is left of the IoU the lower bound of a bootstrap (80 % lies "
+        "between its bounds); behind what more escapes its upper bound or, if that is more, what "
+        "Student's t expects from how near the scores came to the threshold; behind the missed "
+        "what so few say of others, with 95 % confidence (Clopper–Pearson).",
         "",
         *_pooled(gate),
         f"| product | {' | '.join(PROMISE_COLUMNS)} |",

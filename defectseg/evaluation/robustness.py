@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import isotonic_regression
+from scipy.stats import t
 
 from defectseg.bundle import CurvePoint, Thresholds
 from defectseg.dataset.manifest import Sample
@@ -24,6 +25,18 @@ from defectseg.quality.measures import MEASURES, measure
 
 Levels = Mapping[str, Sequence[float]]
 _Answers = Mapping[str, npt.NDArray[np.float64]]
+
+
+class Expected(Protocol):
+    """What is expected of a model's answers at some level of a distortion."""
+
+    @property
+    def iou_share_low(self) -> float:
+        """Share of the IoU of the untouched images, by its lower bound."""
+
+    @property
+    def escape_rise_high(self) -> float:
+        """Rise of the escape rate, by its upper bound."""
 
 
 class Promise(Protocol):
@@ -41,6 +54,7 @@ class Promise(Protocol):
 REFINEMENTS = 2
 _RESAMPLINGS = 200
 _BOUND_PERCENT = 10  # one-sided
+_LEAST_SPREAD, _LEAST_SCORE = 1e-3, 1e-4  # of margins; of scores, from 0 and 1
 # Of fewer defective images no curve of a product's own is drawn.
 _FEWEST_DEFECTIVE, _FEWEST_GOOD = 3, 2
 
@@ -116,9 +130,10 @@ def sweep(
     -------
     DataFrame
         A row an image and level: image, product, defective, kind, level (0 where untouched),
-        height, width, score, missed (defective, and no more than a PASS by its score), alarmed
-        (good, and not a PASS), rejected (good, and a FAIL), iou (NaN where good), and the columns
-        of `measures.MEASURES`.
+        height, width, score, margin (log-odds by which the score is above the threshold of
+        REVIEW), missed (defective, and no more than a PASS by its score), alarmed (good, and not a
+        PASS), rejected (good, and a FAIL), iou (NaN where good), and the columns of
+        `measures.MEASURES`.
 
     Raises
     ------
@@ -151,6 +166,7 @@ def sweep(
                     "height": picture.shape[0],
                     "width": picture.shape[1],
                     "score": answer.score,
+                    "margin": _log_odds(answer.score) - _log_odds(thresholds.review),
                     "missed": sample.defective and not stopped,
                     "alarmed": not sample.defective and not passed,
                     "rejected": not sample.defective and not kept,
@@ -213,7 +229,9 @@ def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[Curve
     product : str
         Whose curve; where it cannot have its own, that of all products.
     seed : int
-        Of the bootstrap: 200 draws of the defective images, with 80 % between the bounds.
+        Of the bootstrap: 200 draws of the defective images, with 80 % between the bounds. Where
+        more escapes are to be expected from how near the scores of others came to the threshold,
+        these are the upper bound.
 
     Raises
     ------
@@ -235,7 +253,10 @@ def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[Curve
         levels = _tabulate(defective, images, places)
         shares, rises = _resample(untouched, levels, np.random.default_rng(seed))
         low = np.percentile(shares, _BOUND_PERCENT, axis=0)
-        high = np.percentile(rises, 100 - _BOUND_PERCENT, axis=0)
+        high = np.maximum(
+            np.percentile(rises, 100 - _BOUND_PERCENT, axis=0),
+            _expect_escapes(untouched["margin"], levels["margin"]),
+        )
         points += [
             CurvePoint(
                 kind=kind,
@@ -271,6 +292,33 @@ def _resample(
     return np.array(shares), np.array(rises)
 
 
+def _expect_escapes(
+    untouched: npt.NDArray[np.float64], levels: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return by how much escapes of further images rise at each level, told from the margins.
+
+    That none of six was missed says little; that one came near says more. The margin of a further
+    image follows Student's t, about the mean of those that are known (a normal predictive
+    distribution). What is not known, of one image or of no number, escapes.
+    """
+    margins = np.hstack([untouched, levels])
+    count = len(margins)
+    if count < 2:
+        return np.ones(levels.shape[1])
+    spread = np.maximum(margins.std(axis=0, ddof=1), _LEAST_SPREAD) * math.sqrt(1 + 1 / count)
+    escapes = np.nan_to_num(t.cdf(-margins.mean(axis=0) / spread, count - 1), nan=1.0)
+    rising = _monotone(escapes, falling=False)
+    return np.asarray(rising[1:] - rising[0])
+
+
+def keeps_promise(expected: Expected, promise: Promise) -> bool:
+    """Return whether the model is believed at a level: whether the bounds keep the promise."""
+    return (
+        expected.iou_share_low >= promise.min_iou_share
+        and expected.escape_rise_high <= promise.max_escape_rise
+    )
+
+
 def breaking_point(curve: Sequence[CurvePoint], promise: Promise) -> CurvePoint | None:
     """Return the weakest level of a kind at which the model is not believed, if there is one.
 
@@ -279,13 +327,9 @@ def breaking_point(curve: Sequence[CurvePoint], promise: Promise) -> CurvePoint 
     curve : sequence of CurvePoint
         Of one kind, the weakest first.
     promise : Promise
-        What the bounds of the curve must keep.
+        As `keeps_promise`.
     """
-    for point in curve:
-        kept = point.iou_share_low >= promise.min_iou_share
-        if not kept or point.escape_rise_high > promise.max_escape_rise:
-            return point
-    return None
+    return next((point for point in curve if not keeps_promise(point, promise)), None)
 
 
 def refine_levels(curve: Sequence[CurvePoint], promise: Promise) -> dict[str, list[float]]:
@@ -314,9 +358,9 @@ def _weakest_first(rows: pd.DataFrame, kind: str) -> list[float]:
 def _tabulate(
     rows: pd.DataFrame, images: Sequence[str], places: Sequence[tuple[str, float]]
 ) -> _Answers:
-    """Return ``iou`` and ``missed``, each with a row an image and a column a place."""
+    """Return ``iou``, ``missed``, ``margin``, each with a row an image and a column a place."""
     tables = {}
-    for column in ("iou", "missed"):
+    for column in ("iou", "missed", "margin"):
         table = rows.pivot_table(
             index="image", columns=["kind", "level"], values=column, aggfunc="mean", observed=True
         )
@@ -324,5 +368,11 @@ def _tabulate(
     return tables
 
 
-def _monotone(values: Sequence[float], *, falling: bool) -> npt.NDArray[np.float64]:
+def _log_odds(score: float) -> float:
+    # In this order a score that is no number is the least.
+    score = min(max(_LEAST_SCORE, score), 1 - _LEAST_SCORE)
+    return math.log(score / (1 - score))
+
+
+def _monotone(values: npt.ArrayLike, *, falling: bool) -> npt.NDArray[np.float64]:
     return np.asarray(isotonic_regression(values, increasing=not falling).x)

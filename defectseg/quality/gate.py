@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from defectseg.bundle import BundleError, Gate, ProductGate
+from defectseg.bundle import BundleError, Gate, ProductGate, Reference
 from defectseg.image_io import to_gray
 from defectseg.quality.baseline import open_baseline, to_coordinates
 from defectseg.quality.distortions import SWEEP
+from defectseg.quality.forest import open_forest
 from defectseg.quality.measures import MEASURES, Measures, measure
 
 UNTOUCHED = "untouched"
 _NEIGHBOURS = 5
+_MOST_BROKEN = 0.5  # share of the forest: from it on an image is not believed
 _LEAST_GRADIENT = 1e-9  # below it, no gray level differs from its neighbour
 _NOTHING = "there is nothing in it: no gray level differs from its neighbour"
 
@@ -41,9 +43,8 @@ class ImageQuality:
     noise_sigma, mean_luma : float
         In gray levels.
     belief : float
-        What is left of the model's answers on images like this one, in [0, 1]: the share of its
-        IoU or, if lower, of its found defects, both by the bounds of the degradation curve; 0
-        where nothing is known.
+        How surely the model keeps its promise on images like this one, in [0, 1]; 0 where nothing
+        is known of such images.
     trusted : bool
     remarks : tuple of str
         Why it is not trusted; or what is unusual about it, though harmless.
@@ -71,9 +72,10 @@ def measure_quality(image: npt.NDArray[np.uint8], judge: Judge) -> ImageQuality:
 def open_gates(gate: Gate) -> dict[str, Judge]:
     """Return the judge of each product, who is given an image's measures, and height and width.
 
-    An image is trusted if it has the size of those that are known, the promise is kept where it
-    belongs, and it does belong somewhere: among the good images, or near those that were
-    distorted. A fixed sharpness, where it was set by hand, takes the place of all but the size.
+    An image is trusted if it has the size of those that are known, belongs somewhere, among the
+    good images or near those that were distorted, and there the promise is kept: by a forest that
+    was fitted to tell the distorted ones on which it broke from all others. A fixed sharpness,
+    where it was set by hand, takes the place of all but the size.
 
     Raises
     ------
@@ -89,6 +91,37 @@ def open_gates(gate: Gate) -> dict[str, Judge]:
     if gate.fixed_sharpness is not None:
         return {name: _FixedJudge(gate, own).judge for name, own in gate.products.items()}
     return {name: _Judge(gate, own).judge for name, own in gate.products.items()}
+
+
+@dataclass(frozen=True)
+class _Near:
+    """The references that are nearest to an image."""
+
+    distance: float  # of the first
+    kinds: list[str]
+    iou_share: float  # means, the nearer counting more
+    escape_rise: float
+
+
+class _Neighbours:
+    """Finds the nearest of some references."""
+
+    def __init__(self, references: Sequence[Reference], metric: npt.NDArray[np.float64]) -> None:
+        self._references = references
+        points = np.array([own.coordinates for own in references]).reshape(-1, len(metric))
+        self._tree = KDTree(points @ metric.T)
+
+    def find(self, point: npt.NDArray[np.float64]) -> _Near:
+        count = min(_NEIGHBOURS, len(self._references))
+        distances, nearest = self._tree.query(point, k=range(1, count + 1))
+        weights = 1 / np.maximum(distances, 1e-9)
+        own = [self._references[index] for index in nearest]
+        return _Near(
+            float(distances[0]),
+            [reference.kind for reference in own],
+            float(np.average([reference.iou_share_low for reference in own], weights=weights)),
+            float(np.average([reference.escape_rise_high for reference in own], weights=weights)),
+        )
 
 
 class _FixedJudge:
@@ -120,18 +153,16 @@ class _FixedJudge:
 
 
 class _Judge:
-    """Judges by the nearest of the product's references; see `open_gates`."""
+    """Judges by the product's references; see `open_gates`."""
 
     def __init__(self, gate: Gate, product: ProductGate) -> None:
         self._gate = gate
         self._product = product
         self._p_value = open_baseline(product.baseline)
         self._metric = np.array(product.metric)
-        points = np.array([reference.coordinates for reference in product.references])
-        self._tree = KDTree(points @ self._metric.T)
-        self._kinds = [reference.kind for reference in product.references]
-        self._iou_share = np.array([r.iou_share_low for r in product.references])
-        self._escape_rise = np.array([r.escape_rise_high for r in product.references])
+        self._share_broken = open_forest(product.forest)
+        self._all = _Neighbours(product.references, self._metric)
+        self._broken = _Neighbours([r for r in product.references if r.broken], self._metric)
         self._center = np.array(product.baseline.center)
         self._spread = np.linalg.norm(np.linalg.inv(np.array(product.baseline.whiten)), axis=1)
 
@@ -139,33 +170,30 @@ class _Judge:
         """Judge an image by its measures, height and width."""
         gate = self._gate
         coordinates = to_coordinates(measures)
+        point = self._metric @ coordinates
         p = self._p_value(coordinates)
         unusual = p <= gate.alpha
-        count = min(_NEIGHBOURS, len(self._kinds))
-        distances, nearest = self._tree.query(self._metric @ coordinates, k=range(1, count + 1))
-        weights = 1 / np.maximum(distances, 1e-9)
-        iou_share = max(float(np.average(self._iou_share[nearest], weights=weights)), 0.0)
-        escape_rise = float(np.average(self._escape_rise[nearest], weights=weights))
-        kinds = [self._kinds[index] for index in nearest]
-        cause = describe_cause(kinds)
+        nearest = self._all.find(point)
+        broken = self._share_broken(point)
 
         unknown = _name_strange_size(gate, self._product, shape_hw)
         if measures.mean_gradient < _LEAST_GRADIENT:
             unknown.append(_NOTHING)
-        elif unusual and distances[0] > self._product.reach[kinds[0]]:
+        elif unusual and nearest.distance > self._product.reach[nearest.kinds[0]]:
             unknown.append(
                 f"unlike any good image (p = {p:.3f}) and any distortion that was tried, of which "
-                f"{cause} comes nearest; {self._name_farthest(coordinates)}"
+                f"{describe_cause(nearest.kinds)} comes nearest; {self._name_farthest(coordinates)}"
             )
-        broken = iou_share < gate.min_iou_share or escape_rise > gate.max_escape_rise
         remarks = list(unknown)
-        if broken and not unknown:
+        if not unknown and broken >= _MOST_BROKEN:
+            like = self._broken.find(point)
             remarks.append(
-                f"likely {cause}: on images like it the model may keep only "
-                f"{100 * iou_share:.0f} % of its IoU, and up to {100 * escape_rise:.0f} % "
-                "more defects may escape"
+                f"likely {describe_cause(like.kinds)}: on images like it the model may keep only "
+                f"{100 * like.iou_share:.0f} % of its IoU, and up to "
+                f"{100 * like.escape_rise:.0f} % more defects may escape"
             )
-        elif unusual and not unknown:
+        elif not unknown and unusual:
+            cause = describe_cause(nearest.kinds)
             remarks.append(f"unusual (p = {p:.3f}), likely {cause}; harmless to this model")
         return ImageQuality(
             sharpness=measures.mean_gradient,
@@ -173,8 +201,8 @@ class _Judge:
             gate_p_value=p,
             noise_sigma=measures.noise_sigma,
             mean_luma=measures.mean_luma,
-            belief=0.0 if unknown else min(iou_share, 1 - escape_rise, 1.0),
-            trusted=not unknown and not broken,
+            belief=0.0 if unknown else 1 - broken,
+            trusted=not unknown and broken < _MOST_BROKEN,
             remarks=tuple(remarks),
         )
 

@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -125,6 +126,7 @@ def answers(*values: tuple[str, float, list[float], list[bool]]) -> pd.DataFrame
             "level": level,
             "iou": iou,
             "missed": missed,
+            "margin": -9.0 if missed else 9.0,
             "alarmed": False,
             "rejected": False,
         }
@@ -175,6 +177,23 @@ def test_curves_never_rise_with_the_level() -> None:
         assert before.iou_share_low >= after.iou_share_low
         assert before.escape_rise <= after.escape_rise
         assert before.escape_rise_high <= after.escape_rise_high
+
+
+def test_escapes_are_expected_where_margins_are_small_by_hand() -> None:
+    no = [False] * 2
+    rows = answers(("untouched", 0, [0.8] * 2, no), ("noise", 5, [0.8] * 2, no))
+    rows["margin"] = [100.0, 100.0, 1.0, 3.0]
+    (point,) = fit_curves(rows, "P")
+    # Mean 2, standard deviation √2, of a further image √2 · √(1 + 1/2) = √3; of Student's t with
+    # one degree of freedom, a Cauchy distribution, this is below -2/√3:
+    assert point.escape_rise == 0
+    expected = 0.5 - math.atan(2 / math.sqrt(3)) / math.pi
+    assert point.escape_rise_high == pytest.approx(expected, abs=1e-4)
+
+
+def test_of_one_defective_image_nothing_is_promised() -> None:
+    rows = answers(("untouched", 0, [0.8], [False]), ("noise", 5, [0.8], [False]))
+    assert fit_curves(rows, "P")[0].escape_rise_high == 1
 
 
 def test_a_product_with_few_defective_images_has_the_curve_of_all() -> None:
