@@ -2,7 +2,7 @@
 
     python benchmarks/gate.py [--data ../shared/data/dagm_class1] [--bundle RUN]
 
-Trains DAGM class 1 as configs/dagm_robust.yaml says (18 minutes with its calibration), distorts the
+Trains DAGM class 1 as configs/dagm_robust.yaml says (13 minutes with its calibration), distorts the
 test images at every level of every kind, then in ways that were never swept (14 minutes), and
 writes results/gate.json, docs/degradation.png and the README's figures.
 """
