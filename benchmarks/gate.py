@@ -24,8 +24,9 @@ from defectseg import commands
 from defectseg.bundle import load_bundle
 from defectseg.config import Config, load_config
 from defectseg.dataset import manifest
+from defectseg.evaluation.degradation import fit_curves
 from defectseg.evaluation.figures import Rate
-from defectseg.evaluation.robustness import fit_curves, sweep
+from defectseg.evaluation.robustness import sweep
 from defectseg.evaluation.robustness_plots import example_of, plot_curves
 from defectseg.evaluation.trust import TrustFigures, compute_trust, judge_rows
 from defectseg.inference.engines import load_engine

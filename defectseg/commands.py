@@ -179,9 +179,10 @@ def robustness(
 ) -> None:
     """Measure how a bundle's answers degrade, and whether its gate sees it."""
     from defectseg.bundle import load_bundle
+    from defectseg.evaluation.degradation import fit_curves
     from defectseg.evaluation.evaluate import select_samples
     from defectseg.evaluation.report import count_seen
-    from defectseg.evaluation.robustness import choose_sweep_images, count_answers, fit_curves
+    from defectseg.evaluation.robustness import choose_sweep_images, count_answers
     from defectseg.evaluation.robustness import sweep as sweep_samples
     from defectseg.evaluation.robustness_report import PAGE, trust_rows, write_robustness
     from defectseg.evaluation.trust import compute_trust, judge_rows

@@ -31,6 +31,7 @@ from defectseg.config import CalibrationSettings, Config, dump_config
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.samples import read_label, read_sample_image
+from defectseg.evaluation.degradation import fit_curves, has_own_curve
 from defectseg.evaluation.evaluate import evaluate
 from defectseg.evaluation.figures import Evaluation, summarise
 from defectseg.evaluation.gate_calibration import (
@@ -46,8 +47,6 @@ from defectseg.evaluation.robustness import (
     REFINEMENTS,
     choose_sweep_images,
     count_answers,
-    fit_curves,
-    has_own_curve,
     sweep_closely,
 )
 from defectseg.evaluation.robustness_plots import example_of, plot_curves

@@ -14,7 +14,7 @@ from defectseg.bundle import CurvePoint, Gate, ProductGate, Reference, Tree
 from defectseg.config import CalibrationSettings
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.samples import read_sample_image
-from defectseg.evaluation.robustness import breaking_point, keeps_promise
+from defectseg.evaluation.degradation import breaking_point, keeps_promise
 from defectseg.image_io import to_gray
 from defectseg.quality.baseline import check_size, fit_baseline, to_coordinates, whitening
 from defectseg.quality.distortions import distort

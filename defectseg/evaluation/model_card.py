@@ -8,8 +8,8 @@ from defectseg import __version__
 from defectseg.bundle import Calibration, CurvePoint, Gate
 from defectseg.config import Config, InferenceSettings
 from defectseg.dataset.manifest import SPLITS, Sample
+from defectseg.evaluation.degradation import breaking_point
 from defectseg.evaluation.figures import Compared, Evaluation, Figures, greatest_share
-from defectseg.evaluation.robustness import breaking_point
 from defectseg.evaluation.tables import compared_columns, show
 from defectseg.quality.baseline import false_alarm_bound
 from defectseg.quality.distortions import SWEEP

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from defectseg.bundle import CurvePoint, Gate
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.samples import read_label, read_sample_image
-from defectseg.evaluation.robustness import breaking_point
+from defectseg.evaluation.degradation import breaking_point
 from defectseg.evaluation.trust import risk_coverage
 from defectseg.image_io import to_rgb
 from defectseg.quality.distortions import SWEEP, distort

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from defectseg.evaluation.degradation import Promise
 from defectseg.evaluation.figures import Rate, rate
-from defectseg.evaluation.robustness import Promise
 from defectseg.quality.gate import UNTOUCHED, Judge
 from defectseg.quality.measures import MEASURES, Measures
 
