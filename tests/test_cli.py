@@ -170,7 +170,7 @@ def test_a_bundle_is_swept_and_calibrated_anew(bundle_folder: Path, tmp_path: Pa
     before = load_bundle(model).calibration
     # Seen by an earlier calibration, on images that are not at hand.
     stranger = "f" * 64
-    seen = [*before.seen_sha256, stranger]
+    seen = (*before.seen_sha256, stranger)
     text = before.model_copy(update={"seen_sha256": seen}).model_dump_json()
     (model / "calibration.json").write_text(text)
     trained_on = load_bundle(model).config.data

@@ -129,7 +129,9 @@ def complete_bundle(
     }
     record = {name: asdict(evaluation) for name, evaluation in figures.items()}
     own_parts = {
-        ROBUSTNESS: rows.to_csv(index=False, float_format="%.6g").encode(),
+        ROBUSTNESS: rows.to_csv(index=False, float_format="%.6g").encode(
+            "utf-8", "backslashreplace"
+        ),
         METRICS: (json.dumps(record, indent=2) + "\n").encode(),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in own_parts.items()}
