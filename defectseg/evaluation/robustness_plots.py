@@ -46,6 +46,9 @@ def plot_curves(
         )
         axes.plot(places, shares, "o-", ms=3, color=_BLUE, label="IoU that is left")
         rises = [point.escape_rise for point in own]
+        axes.fill_between(
+            places, rises, [point.escape_rise_high for point in own], color=_RED, alpha=0.15, lw=0
+        )
         axes.plot(places, rises, "o-", ms=3, color=_RED, label="more escapes")
         axes.plot(places, [point.overkill for point in own], ":", color=_GRAY, label="overkill")
         axes.axhline(gate.min_iou_share, color=_BLUE, lw=0.8, ls="--")
@@ -57,7 +60,7 @@ def plot_curves(
         axes.set_title(f"{kind.replace('_', ' ')} ({SWEEP[kind].unit})", fontsize=10, loc="left")
         axes.grid(alpha=0.3)
         if not number:
-            axes.legend(fontsize=8, loc="lower left")
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3)
         if example is not None:
             strip = figure.add_subplot(grid[2 * line + 1, column])
             strip.imshow(_strip(example, own), aspect="equal")
