@@ -86,11 +86,13 @@ def train(config: Config, *, resume: bool) -> int:
     from defectseg.dataset.manifest import divide, read_manifest
     from defectseg.evaluation.calibration import complete_bundle
     from defectseg.evaluation.gate_calibration import check_good_images
+    from defectseg.evaluation.robustness import choose_kinds
     from defectseg.evaluation.tables import figure_rows
 
     split = divide(read_manifest(config.data), config.train.leave_out)
     # Told before the hours of a training, not after.
     check_good_images([*split["train"], *split["val"]], config.calibration.gate_alpha)
+    choose_kinds(config.calibration.sweep_kinds)
     with quiet_stderr():
         from defectseg.segmentation.training import train as train_network
 

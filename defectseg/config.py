@@ -132,6 +132,11 @@ class CalibrationSettings(_Settings):
     sweep_images: int = Field(
         default=24, ge=3, description="defective validation images that are distorted, in all"
     )
+    sweep_kinds: tuple[str, ...] | None = Field(
+        default=None,
+        description="distortions that are tried, gaussian_blur among them; others are unknown to "
+        "the gate. null: all",
+    )
     max_escape: float = Field(
         default=0.0, ge=0, lt=1, description="share of defective validation images that may PASS"
     )

@@ -26,7 +26,11 @@ def make_config(data: Path, run: Path, **train: object) -> Config:
         "model": {"decoder_filters": [16, 16, 8, 8, 8], "downscale": 2},
         "train": {"epochs": 2, "passes_per_epoch": 1, "batch_size": 4, **train},
         # Few good images, and few answers to distorted ones.
-        "calibration": {"gate_alpha": 0.25, "sweep_images": 3},
+        "calibration": {
+            "gate_alpha": 0.25,
+            "sweep_images": 3,
+            "sweep_kinds": ["gaussian_blur", "noise", "jpeg"],
+        },
     }
     return parse_config(settings, "the test's settings")
 

@@ -15,7 +15,7 @@ def test_the_demo_walks_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixt
         "data: d\nrun: r\n"
         "model: {decoder_filters: [16, 16, 8, 8, 8], downscale: 4}\n"
         "train: {epochs: 1, passes_per_epoch: 1}\n"
-        "calibration: {gate_alpha: 0.05, sweep_images: 3}\n"
+        "calibration: {gate_alpha: 0.05, sweep_images: 3, sweep_kinds: [gaussian_blur]}\n"
     )
     output = tmp_path / "demo"
     run_demo(output, config)

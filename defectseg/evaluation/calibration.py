@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,7 @@ from defectseg.evaluation.model_card import write_model_card
 from defectseg.evaluation.plots import answer_sheet, to_png
 from defectseg.evaluation.robustness import (
     REFINEMENTS,
+    choose_kinds,
     choose_sweep_images,
     count_answers,
     sweep_closely,
@@ -60,7 +61,7 @@ from defectseg.image_io import encode_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
 from defectseg.inference.regions import area_scores, find_regions
-from defectseg.quality.distortions import SWEEP
+from defectseg.quality.distortions import Kind
 
 _SMALL_DEFECT_PERCENTILE = 5
 
@@ -100,8 +101,9 @@ def complete_bundle(
     split = manifest.divide(samples, config.train.leave_out)
     known = [*split["train"], *split["val"]]
     check_good_images(known, config.calibration.gate_alpha)
+    kinds = choose_kinds(config.calibration.sweep_kinds)
     engine = load_engine(config.run / MODEL, config)
-    tick = _Ticks(on_image, split, config.calibration.sweep_images)
+    tick = _Ticks(on_image, split, config.calibration.sweep_images, kinds)
     thresholds = calibrate_thresholds(engine, split["train"], split["val"], config, tick)
     rows = sweep_closely(
         engine,
@@ -109,6 +111,7 @@ def complete_bundle(
         thresholds,
         ellipses=config.inference.ellipses,
         promise=config.calibration,
+        kinds=kinds,
         on_image=tick,
     )
     calibration = Calibration(
@@ -149,7 +152,11 @@ class _Ticks:
     """Counts the images of all steps, of which there are about as many as it says."""
 
     def __init__(
-        self, on_image: Callable[[int], None], split: dict[str, list[Sample]], sweep_images: int
+        self,
+        on_image: Callable[[int], None],
+        split: dict[str, list[Sample]],
+        sweep_images: int,
+        kinds: Mapping[str, Kind],
     ) -> None:
         self._on_image = on_image
         known = [*split["train"], *split["val"]]
@@ -159,12 +166,12 @@ class _Ticks:
         answered += [sample for sample in split["val"] if sample.defective]
         swept = choose_sweep_images(split["val"], sweep_images)
         # Of about half of the kinds a level is broken, and looked at more closely.
-        refined = len(swept) * REFINEMENTS * len(SWEEP) // 2
+        refined = len(swept) * REFINEMENTS * len(kinds) // 2
         products = {sample.product for sample in known}
         self._total = (
             len(answered)
             + sum(not sample.defective for sample in known)
-            + count_answers(swept)
+            + count_answers(swept, kinds)
             + refined
             + len(products) * (REFERENCE_IMAGES + PROBE_IMAGES)
         )

@@ -11,6 +11,7 @@ import pandas as pd
 from defectseg.bundle import Thresholds
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.samples import read_label, read_sample_image
+from defectseg.errors import ConfigError
 from defectseg.evaluation.degradation import (
     FEWEST_DEFECTIVE,
     Promise,
@@ -66,9 +67,30 @@ def _take_in_turn(samples: Sequence[Sample]) -> list[Sample]:
     return [samples[place] for place in np.argsort(turns, kind="stable")]
 
 
-def count_answers(samples: Sequence[Sample]) -> int:
+def choose_kinds(names: Sequence[str] | None) -> Mapping[str, Kind]:
+    """Return the kinds of distortion of these names; all of them where none are given.
+
+    Raises
+    ------
+    ConfigError
+        Naming those that are not known; or if Gaussian blur is not among them, from which people
+        are told at what sharpness the promise breaks.
+    """
+    if names is None:
+        return SWEEP
+    wrong = sorted(set(names) - set(SWEEP))
+    if wrong or "gaussian_blur" not in names:
+        found = f"{', '.join(wrong)} is not known" if wrong else "gaussian_blur is missing"
+        raise ConfigError(
+            f"calibration.sweep_kinds: {found}; expected gaussian_blur and any of "
+            f"{', '.join(name for name in SWEEP if name != 'gaussian_blur')}."
+        )
+    return {name: kind for name, kind in SWEEP.items() if name in names}
+
+
+def count_answers(samples: Sequence[Sample], kinds: Mapping[str, Kind] = SWEEP) -> int:
     """Return how many answers a coarse sweep of some samples takes."""
-    return len(samples) * (1 + sum(len(kind.levels) for kind in SWEEP.values()))
+    return len(samples) * (1 + sum(len(kind.levels) for kind in kinds.values()))
 
 
 def sweep(
@@ -158,13 +180,14 @@ def sweep_closely(
     *,
     ellipses: bool,
     promise: Promise,
+    kinds: Mapping[str, Kind] = SWEEP,
     on_image: Callable[[], None] = lambda: None,
 ) -> pd.DataFrame:
     """Sweep coarsely, then twice more between the last good level and the first bad one.
 
     Parameters as in `sweep` and `refine_levels`; returns the rows of all.
     """
-    rows = sweep(engine, samples, thresholds, ellipses=ellipses, on_image=on_image)
+    rows = sweep(engine, samples, thresholds, ellipses=ellipses, kinds=kinds, on_image=on_image)
     products = sorted({sample.product for sample in samples})
     for _ in range(REFINEMENTS):
         parts = [rows]

@@ -8,14 +8,17 @@ import pytest
 from defectseg.bundle import Thresholds
 from defectseg.config import CalibrationSettings
 from defectseg.dataset.manifest import Sample
+from defectseg.errors import ConfigError
 from defectseg.evaluation.degradation import breaking_point, fit_curves
 from defectseg.evaluation.robustness import (
+    choose_kinds,
     choose_sweep_images,
     count_answers,
     sweep,
     sweep_closely,
 )
 from defectseg.image_io import write_gray, write_mask
+from defectseg.quality.distortions import SWEEP
 from defectseg.quality.measures import MEASURES
 
 PROMISE = CalibrationSettings()
@@ -130,6 +133,15 @@ def test_sweep_images_are_shared_among_products(tmp_path: Path) -> None:
     ]
     # However few, three of each product.
     assert sum(s.defective for s in choose_sweep_images(every, 1)) == 6
+
+
+def test_kinds_are_chosen_by_name() -> None:
+    assert list(choose_kinds(None)) == list(SWEEP)
+    assert list(choose_kinds(["noise", "gaussian_blur"])) == ["gaussian_blur", "noise"]
+    with pytest.raises(ConfigError, match=r"fog, snow is not known; expected gaussian_blur and"):
+        choose_kinds(["gaussian_blur", "snow", "fog"])
+    with pytest.raises(ConfigError, match="gaussian_blur is missing"):
+        choose_kinds(["noise"])
 
 
 def test_a_full_sweep_takes_as_many_answers_as_it_says(samples: list[Sample]) -> None:
