@@ -1,15 +1,49 @@
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from defectseg import commands
+from defectseg.bundle import load_bundle
+from defectseg.dataset.manifest import read_manifest
 from tests.conftest import break_image, make_config
 
 
-def test_an_image_that_became_unreadable_costs_a_training_its_zero_not_its_bundle(
-    prepared: Path, tmp_path: Path
-) -> None:
-    data = break_image(prepared, tmp_path, "test")
-    config = make_config(data, tmp_path / "run", epochs=1)
+@pytest.fixture(scope="module")
+def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training without Class5_def, one of whose test images can no longer be read."""
+    folder = tmp_path_factory.mktemp("faulty")
+    data = break_image(prepared, folder, "test")
+    config = make_config(data, folder / "run", epochs=1, leave_out=["Class5_def"])
+    # Some images could not be read: not 0, and yet the bundle is whole.
     assert commands.train(config, resume=False) == 1
-    metrics = json.loads((config.run / "metrics.json").read_text())
-    assert metrics["test"]["overall"]["model"]["unreadable_images"] == 1
+    return config.run
+
+
+@pytest.fixture
+def figures(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "metrics.json").read_text()))
+
+
+def test_an_image_that_became_unreadable_costs_a_training_its_zero_not_its_bundle(
+    run: Path, figures: dict[str, Any]
+) -> None:
+    assert load_bundle(run).folder == run
+    assert figures["test"]["overall"]["model"]["unreadable_images"] == 1
+
+
+def test_kinds_that_are_left_out_are_measured_all_the_same(
+    run: Path, figures: dict[str, Any]
+) -> None:
+    assert set(figures["val"]["kinds"]) == {"Class1_def"}
+    assert set(figures["test"]["kinds"]) >= {"Class1_def", "Class5_def"}
+    card = (run / "MODEL_CARD.md").read_text()
+    assert "Not trained on, though among the test images: Class5_def." in card
+    bundle = load_bundle(run)
+    seen = {
+        sample.kind
+        for sample in read_manifest(bundle.config.data)
+        if sample.sha256 in bundle.calibration.seen_sha256
+    }
+    assert seen == {"Class1", "Class5", "Class1_def"}
