@@ -12,18 +12,20 @@ import pandas as pd
 import pytest
 
 from defectseg.bundle import load_bundle
-from defectseg.config import dump_config, load_config
+from defectseg.config import Config, dump_config, load_config
 from defectseg.dataset import balance
 from defectseg.dataset.augment import UNCHANGED
 from defectseg.dataset.manifest import data_sha256, divide, read_manifest
 from defectseg.dataset.pipeline import PairCache, training_batches
 from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation.batch_norm import BatchNormStatistics
-from defectseg.segmentation.checkpoint import load_best, load_last
+from defectseg.segmentation.checkpoint import TrainingState, load_best, load_last
 from defectseg.segmentation.pace import learning_rate_at
 from defectseg.segmentation.precision import choose_precision
 from defectseg.segmentation.training import selection_iou, train
 from tests.conftest import break_image, make_config, other_data
+
+Run = tuple[Config, TrainingState]
 
 
 class Silent:
@@ -209,17 +211,29 @@ def test_a_stop_on_the_clock_comes_in_the_middle_of_an_epoch(
         assert rate >= learning_rate_at(after + 0.01, peak)
 
 
+@pytest.fixture(scope="module")
+def plain(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two epochs without running mean of the weights, and without measured statistics."""
+    run = tmp_path_factory.mktemp("plain") / "run"
+    return train_run(make_config(prepared, run, epochs=2, ema_momentum=0.0, statistics_batches=0))
+
+
+def train_run(config: Config) -> Run:
+    return config, train(config, Silent())
+
+
 def test_the_running_mean_is_measured_and_kept_and_the_training_goes_on_beside_it(
-    prepared: Path, tmp_path: Path
+    plain: Run, prepared: Path, tmp_path: Path
 ) -> None:
+    mean = train_run(
+        make_config(prepared, tmp_path / "mean", epochs=2, ema_momentum=0.9, statistics_batches=0)
+    )
     last, best = [], []
-    for name, momentum in (("plain", 0.0), ("mean", 0.9)):
-        config = make_config(prepared, tmp_path / name, epochs=2, ema_momentum=momentum)
-        state = train(config, Silent())
+    for config, state in (plain, mean):
         last.append(load_last(config.run, state).trainable_variables)
         best.append(load_best(config.run, state).get_weights())
-    for plain, mean in zip(*last, strict=True):
-        np.testing.assert_allclose(plain.numpy(), mean.numpy(), atol=1e-5)
+    for one, other in zip(*last, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
     # What is kept is the mean, which lags behind.
     assert any(not np.allclose(a, b, atol=1e-4) for a, b in zip(*best, strict=True))
     network = keras.models.load_model(tmp_path / "mean" / "model.keras").get_weights()
@@ -228,23 +242,23 @@ def test_the_running_mean_is_measured_and_kept_and_the_training_goes_on_beside_i
 
 
 def test_statistics_are_measured_beside_the_training_which_they_do_not_change(
-    prepared: Path, tmp_path: Path
+    plain: Run, prepared: Path, tmp_path: Path
 ) -> None:
-    models = []
-    for name, batches in (("running", 0), ("measured", 2)):
-        config = make_config(prepared, tmp_path / name, epochs=1, statistics_batches=batches)
-        models.append(load_last(config.run, train(config, Silent())))
-    running, measured = models
+    config, state = train_run(
+        make_config(prepared, tmp_path / "run", epochs=2, ema_momentum=0.0, statistics_batches=2)
+    )
+    measured = load_last(config.run, state)
+    running = load_last(plain[0].run, plain[1])
     for one, other in zip(running.trainable_variables, measured.trainable_variables, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
-    # The epoch's first two batches, their images as they are.
+    # The last epoch's first two batches, their images as they are.
     samples = divide(read_manifest(prepared), ())["train"]
     batches = balance.draw_epoch(
         np.array([sample.defective for sample in samples]),
         batch_size=4,
         good_per_defective=1,
         passes=1,
-        rng=np.random.default_rng((config.train.seed, 1)),
+        rng=np.random.default_rng((config.train.seed, 2)),
     )
     unchanged = training_batches(
         PairCache(samples, 1, megabytes=100),
@@ -252,7 +266,7 @@ def test_statistics_are_measured_beside_the_training_which_they_do_not_change(
         multiple=config.model.multiple,
         crop_px=None,
         augment=UNCHANGED,
-        seed=(config.train.seed, 1),
+        seed=(config.train.seed, 2),
     )
     BatchNormStatistics(running).measure(images for images, _ in unchanged)
     for one, other in zip(running.get_weights(), measured.get_weights(), strict=True):
