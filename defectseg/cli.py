@@ -338,7 +338,7 @@ def monitor(
 
     Exit status: 0, or 1 if some images could not be read.
 
-    Example: `defectseg monitor runs/demo/test --median-of 5 --baseline-medians 5 --output
+    Example: `defectseg monitor runs/demo/test --median-of 4 --baseline-medians 5 --output
     runs/drift` (after the demo)
     """
     raise typer.Exit(
