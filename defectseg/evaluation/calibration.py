@@ -142,7 +142,8 @@ def complete_bundle(
     pictures = _draw(predictor, split["val"])
     card = write_model_card(config, calibration, figures, split)
     texts = {CARD: card, CONFIG: dump_config(config), CALIBRATION: dump_calibration(calibration)}
-    # Those with a hash first and the hashes last: where it stops between, the bundle says so.
+    # Those with a hash first and the hashes last: where it stops between and a figure has
+    # changed, the bundle says so.
     for name, content in (own_parts | pictures | texts).items():
         write_atomically(config.run / name, content)
     return figures

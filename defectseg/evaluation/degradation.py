@@ -60,7 +60,7 @@ def fit_curves(rows: pd.DataFrame, product: str, *, seed: int = 0) -> list[Curve
     Parameters
     ----------
     rows : DataFrame
-        Of `sweep`.
+        Of `robustness.sweep`.
     product : str
         Whose curve; where it cannot have its own, that of all products.
     seed : int
