@@ -60,7 +60,7 @@ from defectseg.evaluation.thresholds import (
 from defectseg.image_io import encode_picture
 from defectseg.inference.engines import Engine, load_engine
 from defectseg.inference.predictor import Predictor
-from defectseg.inference.regions import area_scores, find_regions
+from defectseg.inference.regions import find_regions, image_score
 from defectseg.quality.distortions import Kind
 
 _SMALL_DEFECT_PERCENTILE = 5
@@ -251,8 +251,7 @@ def calibrate_thresholds(
     scores: dict[bool, list[float]] = {True: [], False: []}
     for sample in val:
         probability = engine.probability(read_sample_image(sample))
-        own = area_scores(probability, areas[sample.product])
-        scores[sample.defective].append(float(own.max()))
+        scores[sample.defective].append(image_score(probability, areas[sample.product]))
         tick()
     review, fail = choose_thresholds(
         scores[False],
@@ -265,16 +264,15 @@ def calibrate_thresholds(
     # answers would take more memory than large images leave.
     for sample in (sample for sample in val if sample.defective):
         probability = engine.probability(read_sample_image(sample))
-        own = area_scores(probability, areas[sample.product])
         label = read_label(sample, probability.shape)
         masks = [
             find_regions(
                 probability,
-                own,
+                areas[sample.product],
                 pixel_threshold=threshold,
                 least_score=review,
                 as_ellipses=config.inference.ellipses,
-            )[1]
+            )[2]
             for threshold in PIXEL_THRESHOLDS
         ]
         ious.append([iou(count_pixels(label, mask)) for mask in masks])

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from defectseg.bundle import Bundle, Calibration, Thresholds
 from defectseg.errors import DefectsegError
 from defectseg.inference.engines import Engine, load_engine
-from defectseg.inference.regions import Region, area_scores, find_regions
+from defectseg.inference.regions import Region, find_regions
 from defectseg.inference.verdict import Verdict, decide
 from defectseg.quality.gate import ImageQuality, measure_quality, open_gates
 
@@ -20,7 +20,7 @@ class Answer:
     Attributes
     ----------
     score : float
-        The highest of `regions.area_scores`, in [0, 1).
+        Of `regions.image_score`, in [0, 1).
     mask : ndarray of shape (H, W), uint8
         1 on the defects.
     regions : tuple of Region
@@ -42,15 +42,14 @@ def find_defects(
 ) -> Answer:
     """Return the network's answer to an image of ``(H, W)`` or ``(H, W, 3)`` uint8."""
     probability = engine.probability(image)
-    scores = area_scores(probability, thresholds.score_area_px[product])
-    regions, mask = find_regions(
+    score, regions, mask = find_regions(
         probability,
-        scores,
+        thresholds.score_area_px[product],
         pixel_threshold=thresholds.pixel,
         least_score=thresholds.review,
         as_ellipses=ellipses,
     )
-    return Answer(float(scores.max()), mask, tuple(regions))
+    return Answer(score, mask, tuple(regions))
 
 
 @dataclass(frozen=True)

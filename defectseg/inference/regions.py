@@ -1,5 +1,6 @@
 """From a probability map to scored defect regions."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -32,7 +33,7 @@ class Region:
     angle : float
         Of the longer axis, in radians, clockwise on the screen, in (−π/2, π/2].
     score : float
-        The highest of `area_scores` within the region, in [0, 1].
+        The highest among the sets of `image_score` that it shares a pixel with, in [0, 1).
     """
 
     area_px: int
@@ -44,14 +45,14 @@ class Region:
     score: float
 
 
-def area_scores(probability: npt.NDArray[np.float32], area_px: int) -> npt.NDArray[np.float32]:
-    """Return how strong and how large the defect is that each pixel belongs to.
+def image_score(probability: npt.NDArray[np.float32], area_px: int) -> float:
+    """Return how strong and how large the strongest defect of an image is.
 
-    It is the highest product of a probability and of the share of `area_px` that is connected to
-    the pixel at this probability or above. A hot pixel scores next to nothing, and a thin crack as
-    much as a round hole of its area: attribute filters of connected sets (area opening, Vincent
-    1993, https://doi.org/10.1007/978-3-662-03039-4_13), but for those a little too small, which
-    score a little less instead of nothing.
+    It is the highest product of a probability and of the share of `area_px` that is connected at
+    this probability or above. A hot pixel scores next to nothing, and a thin crack as much as a
+    round hole of its area: attribute filters of connected sets (area opening, Vincent 1993,
+    https://doi.org/10.1007/978-3-662-03039-4_13), but for those a little too small, which score a
+    little less instead of nothing.
 
     Parameters
     ----------
@@ -62,49 +63,93 @@ def area_scores(probability: npt.NDArray[np.float32], area_px: int) -> npt.NDArr
 
     Returns
     -------
-    ndarray of shape (H, W), float32
-        In [0, 1), in steps; NaN where the probability is.
+    float
+        In [0, 1), in steps; NaN where a probability is.
     """
-    area_px = min(area_px, probability.size)
-    scores = np.where(np.isnan(probability), probability, np.float32(0))
-    # Most of an image is sure to be good: only the rest costs time.
-    left, top, width, height = cv2.boundingRect((probability >= _LEVELS[0]).astype(np.uint8))
+    return _strongest_sets(probability, area_px)[0]
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """The connected sets of the pixels at a level or above, within the window that holds them."""
+
+    level: float
+    window: tuple[slice, slice]
+    labels: npt.NDArray[np.int32]
+    areas: npt.NDArray[np.int32]
+
+    def scores(self, area_px: int) -> npt.NDArray[np.float64]:
+        """Return the score of each set by its label; 0 of what is in none."""
+        scores = self.level * np.minimum(self.areas / area_px, 1)
+        scores[0] = 0
+        return scores
+
+
+def _sets_at(level: np.float32, probability: npt.NDArray[np.float32]) -> _Sets:
+    above = (probability >= level).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(above)
     window = np.s_[top : top + height, left : left + width]
-    for level in _LEVELS:
-        above = probability[window] >= level
-        if not above.any():
+    labels, stats = _connected_sets(above[window])
+    return _Sets(float(level), window, labels, stats[:, cv2.CC_STAT_AREA])
+
+
+def _reached_levels(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the levels that a pixel reaches, the highest first."""
+    highest = np.fmax.reduce(probability, axis=None)  # whatever is NaN beside it
+    return _LEVELS[_LEVELS <= highest][::-1]
+
+
+def _strongest_sets(
+    probability: npt.NDArray[np.float32], area_px: int
+) -> tuple[float, npt.NDArray[np.bool_]]:
+    """Return the score of an image, and the pixels of the set, or sets, that have it."""
+    area_px = min(area_px, probability.size)
+    best, strongest = 0.0, None
+    if np.isnan(probability.max()):
+        return float("nan"), np.zeros(probability.shape, bool)
+    # No set scores more than all pixels of its level would together: most levels need no labels.
+    bounds = [
+        (float(level) * min(np.count_nonzero(probability >= level) / area_px, 1), level)
+        for level in _reached_levels(probability)
+    ]
+    for bound, level in sorted(bounds, reverse=True):
+        if bound <= best:
             break
-        labels, stats = _connected_sets(above)
-        by_label = level * np.minimum(stats[:, cv2.CC_STAT_AREA] / np.float32(area_px), 1)
-        by_label[0] = 0
-        np.maximum(scores[window], by_label.astype(np.float32)[labels], out=scores[window])
-    return scores
+        sets = _sets_at(level, probability)
+        scores = sets.scores(area_px)
+        if scores.max() > best:
+            best, strongest = float(scores.max()), (sets, scores == scores.max())
+    pixels = np.zeros(probability.shape, bool)
+    if strongest:
+        sets, chosen = strongest
+        pixels[sets.window] = chosen[sets.labels]
+    return best, pixels
 
 
 def _connected_sets(
-    chosen: npt.NDArray[np.bool_],
+    chosen: npt.NDArray[np.uint8],
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return the set each pixel is in, 0 for none, and OpenCV's five numbers of each."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(chosen.astype(np.uint8), connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(chosen, connectivity=8)
     return np.asarray(labels, np.int32), np.asarray(stats, np.int32)
 
 
 def find_regions(
     probability: npt.NDArray[np.float32],
-    scores: npt.NDArray[np.float32],
+    area_px: int,
     *,
     pixel_threshold: float,
     least_score: float,
     as_ellipses: bool = False,
-) -> tuple[list[Region], npt.NDArray[np.uint8]]:
+) -> tuple[float, list[Region], npt.NDArray[np.uint8]]:
     """Find the connected regions of a probability map, strongest first.
 
     Parameters
     ----------
     probability : ndarray of shape (H, W), float32
         In [0, 1].
-    scores : ndarray of shape (H, W), float32
-        Of `area_scores`.
+    area_px : int
+        As in `image_score`.
     pixel_threshold : float
         A pixel belongs to a region from this probability on; neighbours touch by side or corner.
     least_score : float
@@ -117,30 +162,62 @@ def find_regions(
 
     Returns
     -------
+    score : float
+        The image's; see `image_score`.
     regions : list of Region
     mask : ndarray of shape (H, W), uint8
         1 on the regions that are kept.
     """
-    candidates = probability >= pixel_threshold
-    strongest = np.nanmax(scores, initial=0)
-    if 0 < strongest >= least_score and not (scores[candidates] >= least_score).any():
-        candidates = scores == strongest
-    labels, stats = _connected_sets(candidates)
+    score, strongest = _strongest_sets(probability, area_px)
     mask = np.zeros(probability.shape, np.uint8)
-    regions = []
-    for label, (left, top, width, height, _) in enumerate(stats[1:], start=1):
+    regions: list[Region] = []
+    if score < least_score:
+        return score, regions, mask
+    labels, stats = _connected_sets((probability >= pixel_threshold).view(np.uint8))
+    scores = _score_regions(probability, labels, len(stats), area_px, least_score)
+    if score > 0 and not (scores >= least_score).any():
+        labels, stats = _connected_sets(strongest.view(np.uint8))
+        scores = np.full(len(stats), score)
+    for label in 1 + np.flatnonzero(scores[1:] >= least_score):
+        left, top, width, height, _ = stats[label]
         window = np.s_[top : top + height, left : left + width]
-        own = labels[window] == label
-        score = float(scores[window][own].max())
-        if score < least_score:
-            continue
-        rows, columns = np.nonzero(own)
+        rows, columns = np.nonzero(labels[window] == label)
         rows, columns = rows + top, columns + left
         if as_ellipses and _lies_within(rows, columns, mask.shape):
             rows, columns = _as_ellipse(rows, columns, mask.shape)
         mask[rows, columns] = 1
-        regions.append(_describe(rows, columns, score))
-    return sorted(regions, key=lambda region: -region.score), mask
+        regions.append(_describe(rows, columns, float(scores[label])))
+    return score, sorted(regions, key=lambda region: -region.score), mask
+
+
+def _score_regions(
+    probability: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    count: int,
+    area_px: int,
+    least_score: float,
+) -> npt.NDArray[np.float64]:
+    """Return the score of each region by its label: the highest among the sets it shares a pixel
+    with. One that stays below `least_score` may come out lower than it is.
+    """
+    rows, columns = np.nonzero(labels)
+    owner = labels[rows, columns]
+    scores = np.full(count, -np.inf)
+    area_px = min(area_px, probability.size)
+    for level in _reached_levels(probability):
+        if level < least_score or level <= scores[1:].min(initial=1):
+            break
+        sets = _sets_at(level, probability)
+        down, across = sets.window
+        inside = (
+            (rows >= down.start)
+            & (rows < down.stop)
+            & (columns >= across.start)
+            & (columns < across.stop)
+        )
+        own = sets.labels[rows[inside] - down.start, columns[inside] - across.start]
+        np.maximum.at(scores, owner[inside], sets.scores(area_px)[own])
+    return scores
 
 
 def _lies_within(rows: Indices, columns: Indices, shape_hw: tuple[int, ...]) -> bool:

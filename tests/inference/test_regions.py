@@ -6,14 +6,16 @@ from skimage.morphology import area_opening
 
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.masks import rasterise_ellipses
-from defectseg.inference.regions import _LEVELS, Region, area_scores, find_regions
+from defectseg.inference.regions import _LEVELS, Region, find_regions, image_score
 
 
 def regions_of(
     probability: npt.NDArray[np.float32], *, least_score: float = 0.0, area_px: int = 1
 ) -> tuple[list[Region], npt.NDArray[np.uint8]]:
-    scores = area_scores(probability, area_px)
-    return find_regions(probability, scores, pixel_threshold=0.5, least_score=least_score)
+    _, regions, mask = find_regions(
+        probability, area_px, pixel_threshold=0.5, least_score=least_score
+    )
+    return regions, mask
 
 
 def level(probability: float) -> float:
@@ -67,9 +69,9 @@ def test_drawn_ellipse_is_recovered(angle: float) -> None:
 def test_an_answer_in_ellipses_has_the_area_and_place_of_the_region() -> None:
     probability = empty((120, 140))
     probability[40:70, 50:100] = 0.9
-    (region,), mask = find_regions(
+    _, (region,), mask = find_regions(
         probability,
-        area_scores(probability, 1),
+        1,
         pixel_threshold=0.5,
         least_score=0,
         as_ellipses=True,
@@ -86,9 +88,9 @@ def test_what_the_border_cuts_or_is_too_small_keeps_its_form_among_ellipses() ->
     probability = empty()
     probability[0:4, 3:9] = 0.9
     probability[10, 10] = 0.9
-    regions, mask = find_regions(
+    _, regions, mask = find_regions(
         probability,
-        area_scores(probability, 1),
+        1,
         pixel_threshold=0.5,
         least_score=0,
         as_ellipses=True,
@@ -159,7 +161,7 @@ def test_what_is_fainter_than_a_region_but_scores_is_shown() -> None:
 @pytest.mark.parametrize("area_px", [1, 4, 25])
 def test_the_strongest_region_has_the_score_of_the_image(area_px: int) -> None:
     regions, _ = regions_of(smooth_noise(), area_px=area_px)
-    assert regions[0].score == area_scores(smooth_noise(), area_px).max() > 0.5
+    assert regions[0].score == image_score(smooth_noise(), area_px) > 0.5
 
 
 def test_nothing_gives_no_regions() -> None:
@@ -173,24 +175,43 @@ def smooth_noise() -> npt.NDArray[np.float32]:
     return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
 
 
-def test_area_scores_by_hand() -> None:
+def test_score_by_hand() -> None:
     probability = np.array([[0.9, 0.9, 0, 0.6], [0, 0, 0, 0.6], [0, 0, 0, 0.6]], np.float32)
     # Two of four pixels at 0.9, three of four at 0.6.
     two, three = level(0.9) / 2, level(0.6) * 3 / 4
-    expected = [[two, two, 0, three], [0, 0, 0, three], [0, 0, 0, three]]
-    np.testing.assert_allclose(area_scores(probability, 4), expected, rtol=1e-6)
+    assert three > two
+    assert image_score(probability, 4) == pytest.approx(three)
+    assert image_score(probability[:, :2], 4) == pytest.approx(two)
+    score, (strong, weak), _ = find_regions(probability, 4, pixel_threshold=0.5, least_score=0.1)
+    assert score == strong.score == pytest.approx(three)
+    assert weak.score == pytest.approx(two)
 
 
 @pytest.mark.parametrize("area_px", [2, 5, 30, 400])
-def test_area_scores_are_no_less_than_the_area_opening(area_px: int) -> None:
-    # In steps: a level of the opening may lie up to one above.
+def test_score_is_no_less_than_that_of_the_area_opening(area_px: int) -> None:
+    # In steps: the opening's own maximum lies at most one above.
     noise = smooth_noise()
     for probability in (noise, noise**8, np.round(noise, 1)):
-        opened = area_opening(probability, area_px, connectivity=2)
-        steps = np.append(0, _LEVELS)[np.searchsorted(_LEVELS, opened, side="right")]
-        scores = area_scores(probability, area_px)
-        assert (scores >= steps).all()
-        assert (scores <= probability).all()
+        opened = area_opening(probability, area_px, connectivity=2).max()
+        assert level(opened) <= image_score(probability, area_px) <= probability.max()
+
+
+@pytest.mark.parametrize("area_px", [1, 6, 40])
+def test_scores_are_the_best_over_all_levels(area_px: int) -> None:
+    # The slow way: each set of each level, and each region the best that it meets.
+    probability = smooth_noise() ** 4
+    labels, count = ndimage.label(probability >= 0.3, np.ones((3, 3)))
+    best = np.zeros(count + 1)
+    for step in _LEVELS[_LEVELS <= probability.max()]:
+        sets, number = ndimage.label(probability >= step, np.ones((3, 3)))
+        for own in range(1, number + 1):
+            score = step * min((sets == own).sum() / area_px, 1)
+            for label in np.unique(labels[sets == own]):
+                best[label] = max(best[label], score)  # 0: the highest that meets no region
+    score, regions, _ = find_regions(probability, area_px, pixel_threshold=0.3, least_score=0.05)
+    assert score == pytest.approx(best.max())
+    expected = sorted((own for own in best[1:] if own >= 0.05), reverse=True)
+    assert [region.score for region in regions] == pytest.approx(expected)
 
 
 def test_a_thin_crack_scores_as_a_hole_of_its_area() -> None:
@@ -199,19 +220,17 @@ def test_a_thin_crack_scores_as_a_hole_of_its_area() -> None:
     hole[5:9, 5:9] = 0.7
     for area_px, share in ((16, 1), (32, 0.5)):
         expected = pytest.approx(level(0.7) * share)
-        assert area_scores(crack, area_px).max() == expected
-        assert area_scores(hole, area_px).max() == expected
+        assert image_score(crack, area_px) == expected
+        assert image_score(hole, area_px) == expected
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 2), (64, 64)])
 def test_a_full_map_scores_fully_however_small(shape: tuple[int, int]) -> None:
-    scores = area_scores(np.ones(shape, np.float32), 10_000)
-    assert scores.shape == shape
-    assert (scores == level(1)).all()
+    assert image_score(np.ones(shape, np.float32), 10_000) == level(1)
 
 
 def test_a_larger_area_scores_no_higher() -> None:
-    scores = [area_scores(smooth_noise(), area).max() for area in (1, 3, 10, 100, 1000)]
+    scores = [image_score(smooth_noise(), area) for area in (1, 3, 10, 100, 1000)]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -219,8 +238,6 @@ def test_what_is_no_number_has_no_score_and_costs_no_other() -> None:
     probability = empty()
     probability[2, 2] = np.nan
     probability[10:15, 10:15] = 0.9
-    scores = area_scores(probability, 4)
-    assert np.isnan(scores.max())
-    assert np.isnan(scores).sum() == 1
+    assert np.isnan(image_score(probability, 4))
     (region,), _ = regions_of(probability, least_score=0.5, area_px=4)
     assert region.score == level(0.9)
