@@ -1,14 +1,15 @@
 """The bundle: the folder that training leaves and everything else reads."""
 
-import hashlib
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, model_validator
 
-from defectseg.config import Config, InferenceSettings, load_config
+from defectseg.checksums import SUMS, find_altered, write_sums
+from defectseg.config import Config, EngineKind, ExportFormat, InferenceSettings, load_config
 from defectseg.errors import DefectsegError
 
 MODEL = "model.keras"
@@ -19,7 +20,18 @@ HISTORY = "history.csv"
 PLOTS = "plots"
 ROBUSTNESS = "robustness.csv"
 CARD = "MODEL_CARD.md"
-PARTS = (MODEL, CONFIG, CALIBRATION, ROBUSTNESS, METRICS, HISTORY, PLOTS, CARD)
+ENGINE = "engine"
+EXPORTS = "engine/exports.json"
+EXPORT_FILES = {
+    "float32": ("float32.xml", "float32.bin"),
+    "int8": ("int8.xml", "int8.bin"),
+    "onnx": ("network.onnx",),
+    "saved-model": ("saved_model",),
+}
+# All but the sums themselves, which tell what these were.
+PARTS = (MODEL, ENGINE, CONFIG, CALIBRATION, ROBUSTNESS, METRICS, HISTORY, PLOTS, CARD)
+
+Parsed = TypeVar("Parsed")
 
 
 class BundleError(DefectsegError):
@@ -150,13 +162,11 @@ class Calibration(_Record):
     thresholds: Thresholds
     gate: Gate
     inference: InferenceSettings
+    engine: EngineKind = Field(description="that the limits were set with")
     model_sha256: str
     data_sha256: str
     seen_sha256: tuple[str, ...] = Field(
         description="of the image files it was trained with, or its limits set"
-    )
-    parts_sha256: dict[str, str] = Field(
-        description="of the files that were measured with these limits, by name"
     )
     created: str = Field(description="UTC, ISO 8601")
 
@@ -170,6 +180,21 @@ class Calibration(_Record):
         return self
 
 
+class Export(_Record):
+    """How an exported network answers beside Keras; see `evaluation.parity`."""
+
+    precision: str = Field(description="that really ran")
+    images: int = Field(ge=0, description="validation images that both answered")
+    agreement: float = Field(description="share of them with the same verdict")
+    iou_drop: float = Field(description="of the mean IoU over the defective ones, below Keras'")
+    flipped_share: float = Field(description="of all pixels, those that are in one mask alone")
+    greatest_difference: float = Field(description="between the probabilities of a pixel")
+    refused: str = Field(description="why it is not in the bundle; empty if it is")
+
+
+_Exports = TypeAdapter(dict[ExportFormat, Export])
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A complete bundle.
@@ -179,16 +204,14 @@ class Bundle:
     folder : Path
     config : Config
     calibration : Calibration
+    exports : dict of str to Export
+        The networks in ``engine/``, by format.
     """
 
     folder: Path
     config: Config
     calibration: Calibration
-
-    @property
-    def model_path(self) -> Path:
-        """The Keras model, preprocessing included."""
-        return self.folder / MODEL
+    exports: dict[ExportFormat, Export]
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -201,40 +224,50 @@ def load_bundle(folder: Path) -> Bundle:
     """
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder; expected a bundle that train.py left.")
-    missing = [name for name in PARTS if not (folder / name).exists()]
+    missing = [name for name in (*PARTS, EXPORTS, SUMS) if not (folder / name).exists()]
     if missing:
         raise BundleError(
             f"{folder} is not a complete bundle: {', '.join(missing)} missing. If its training "
-            "was interrupted, go on with it: train.py --resume. If only limits and figures are "
-            f"missing, {_calibrate(folder)}."
+            "was interrupted, go on with it: train.py --resume. If only exports, limits or figures "
+            f"are missing, {_calibrate(folder)}."
         )
-    path = folder / CALIBRATION
-    try:
-        calibration = Calibration.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise BundleError(
-            f"{path} is damaged, or of another version. Restore it, or {_calibrate(folder)}. "
-            f"{error}"
-        ) from error
-    if calibration.model_sha256 != file_sha256(folder / MODEL):
-        raise BundleError(
-            f"{folder / MODEL} is not the model that {path.name} was made with (its hash differs). "
-            f"Restore the bundle, or {_calibrate(folder)}."
-        )
-    for name, sha256 in calibration.parts_sha256.items():
-        if file_sha256(folder / name) != sha256:
-            raise BundleError(
-                f"{folder / name} is not the one that was written with {path.name} (its hash "
-                "differs), as after a calibration that was interrupted: restore it, or "
-                f"{_calibrate(folder)}."
-            )
+    calibration = _parse(folder, CALIBRATION, Calibration.model_validate_json)
     config = load_config(folder / CONFIG)
     if config.inference != calibration.inference:
         raise BundleError(
             f"{folder / CONFIG} says {config.inference}, but the limits were set with "
             f"{calibration.inference}. Set it back, or {_calibrate(folder)}."
         )
-    return Bundle(folder, config, calibration)
+    exports = {name: own for name, own in read_exports(folder).items() if not own.refused}
+    needed = [f"{ENGINE}/{file}" for name in exports for file in EXPORT_FILES[name]]
+    altered = find_altered(folder, [MODEL, CONFIG, CALIBRATION, EXPORTS, *needed])
+    if altered:
+        raise BundleError(
+            f"{folder} is not as it was when it was finished: {'; '.join(altered)}. Restore it, "
+            f"or, if a calibration was interrupted or a part changed on purpose, "
+            f"{_calibrate(folder)}."
+        )
+    return Bundle(folder, config, calibration, exports)
+
+
+def read_exports(folder: Path) -> dict[ExportFormat, Export]:
+    """Return what is known of the networks in the ``engine/`` of a bundle, those refused, too."""
+    return _parse(folder, EXPORTS, _Exports.validate_json)
+
+
+def finish_bundle(folder: Path) -> None:
+    """Write the hashes of all parts: what is done last, and says that the bundle is whole."""
+    write_sums(folder, PARTS)
+
+
+def _parse(folder: Path, name: str, parse: Callable[[bytes], Parsed]) -> Parsed:
+    try:
+        return parse((folder / name).read_bytes())
+    except ValueError as error:  # pydantic's own among them
+        raise BundleError(
+            f"{folder / name} is damaged, or of another version. Restore it, or "
+            f"{_calibrate(folder)}. {error}"
+        ) from error
 
 
 def _calibrate(folder: Path) -> str:
@@ -247,7 +280,6 @@ def dump_calibration(calibration: Calibration) -> str:
     return re.sub(r"\[[\s\d.,eE+-]+\]", lambda match: " ".join(match[0].split()), text) + "\n"
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def dump_exports(exports: Mapping[ExportFormat, Export]) -> bytes:
+    """Return ``exports.json``."""
+    return _Exports.dump_json(dict(exports), indent=2) + b"\n"

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.markup import escape
 
 from defectseg.atomic import staged_folder
-from defectseg.bundle import CONFIG
+from defectseg.bundle import CONFIG, ENGINE
 from defectseg.config import Config, load_config
 from defectseg.console import (
     TrainingProgress,
@@ -17,9 +17,13 @@ from defectseg.console import (
     out,
     print_outcomes,
     print_table,
+    working,
 )
 from defectseg.errors import DataError
 from defectseg.quiet import quiet_stderr
+
+if TYPE_CHECKING:
+    from defectseg.dataset.manifest import Sample
 
 # What the console shows of each image; the table has all.
 _SHOWN_MEASURES = ("mean_gradient", "tenengrad_compensated", "noise_sigma", "mean_luma")
@@ -104,6 +108,7 @@ def train(config: Config, *, resume: bool) -> int:
     )
     # As it was recorded there, with the precision that was chosen.
     recorded = load_config(config.run / CONFIG, data=config.data, run=config.run)
+    _export_for_cpu(recorded, split["train"])
     with counting("calibrating") as tick:
         figures = complete_bundle(recorded, tick)
     columns = {name: evaluation.overall.model for name, evaluation in figures.items()}
@@ -115,6 +120,15 @@ def train(config: Config, *, resume: bool) -> int:
         f"Next: python predict.py --model {config.run} --input FOLDER --output FOLDER"
     )
     return SOME_UNREADABLE if any(own.unreadable_images for own in columns.values()) else OK
+
+
+def _export_for_cpu(config: Config, train: "Sequence[Sample]") -> None:
+    """Write what OpenVINO runs into the ``engine/`` of a run, in place of what was there."""
+    with working("exporting the network"), quiet_stderr():
+        from defectseg.segmentation.export import export_network
+
+        with staged_folder(config.run / ENGINE) as stage:
+            export_network(config.run, config, ("float32", "int8"), train, stage)
 
 
 def predict(model: Path, source: Path, output: Path, *, product: str | None) -> int:
@@ -188,7 +202,7 @@ def robustness(
     from defectseg.evaluation.robustness import sweep as sweep_samples
     from defectseg.evaluation.robustness_report import PAGE, trust_rows, write_robustness
     from defectseg.evaluation.trust import compute_trust, judge_rows
-    from defectseg.inference.engines import load_engine
+    from defectseg.inference.engines import choose_engine, load_engine
     from defectseg.quality.gate import open_gates
 
     bundle = load_bundle(model)
@@ -203,7 +217,8 @@ def robustness(
             f"{source} has no defective images in its {split} split, so that it cannot be told "
             "what is missed. Name another by --split or --data."
         )
-    engine = load_engine(bundle.model_path, bundle.config)
+    kind = choose_engine(bundle, "auto")
+    engine = load_engine(bundle.folder, bundle.config, kind)
     total = count_answers(samples)
     with staged_folder(output) as stage, counting("distorting") as tick:
         rows = sweep_samples(
@@ -228,8 +243,12 @@ def robustness(
 
 def calibrate(config: Config, *, data: Path | None) -> int:
     """Set the limits of a trained bundle anew; return the exit status."""
+    from defectseg.dataset.manifest import divide, read_manifest
     from defectseg.evaluation.calibration import complete_bundle
 
+    if not (config.run / ENGINE).is_dir():
+        split = divide(read_manifest(data or config.data), config.train.leave_out)
+        _export_for_cpu(config, split["train"])
     with counting("calibrating") as tick:
         figures = complete_bundle(config, tick, data=data)
     print_gate(config.run)

@@ -15,6 +15,11 @@ ENCODER_STRIDE = 32
 STANDARDISED = "standardised"
 
 
+_WINDOW = 36  # squares of the network's grid: its memory is the same whatever its resolution
+EngineKind = Literal["int8", "float32", "keras"]
+ExportFormat = Literal["float32", "int8", "onnx", "saved-model"]
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -154,10 +159,16 @@ class InferenceSettings(_Settings):
     ellipses: bool = Field(
         default=False, description="answer by ellipses, where the labels are ellipses"
     )
-    window_px: int = Field(
-        default=2304,
+    window_px: int | None = Field(
+        default=None,
         ge=32,
-        description="larger images are seen through overlapping windows of this side",
+        description="larger images are seen through overlapping windows of this side; null: 36 "
+        "squares of the network's grid",
+    )
+    engine: EngineKind | Literal["auto"] = Field(
+        default="auto",
+        description="what runs the network on a CPU; auto: int8 where it answers as Keras does, "
+        "else float32",
     )
 
 
@@ -171,6 +182,11 @@ class Config(_Settings):
     train: TrainSettings = TrainSettings()
     inference: InferenceSettings = InferenceSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+
+    @property
+    def window_px(self) -> int:
+        """Side of the windows through which larger images are seen, in pixels."""
+        return self.inference.window_px or _WINDOW * self.model.multiple
 
     @model_validator(mode="after")
     def _batch_has_room(self) -> Self:

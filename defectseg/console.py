@@ -48,6 +48,15 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
         yield tick
 
 
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that something is being done whose length nobody knows."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
 class TrainingProgress:
     """A `segmentation.training.Monitor` that shows a bar, and a line an epoch."""
 

@@ -126,7 +126,7 @@ def _to_array(picture: Image.Image) -> npt.NDArray[np.uint8]:
     if pages != 1:
         raise ImageReadError(f"the file has {pages} pages; expected a single image")
     picture.load()
-    picture = ImageOps.exif_transpose(picture)
+    ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith("I;16"):
         # Rounded, so that 65535 is 255 and 0 is 0.
         return ((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -244,15 +244,16 @@ def measure_levels(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
 
     For those who show it a part of the image: the whole one's numbers count.
     """
-    return float(image.mean(dtype=np.float64)), max(
-        float(image.std(dtype=np.float64)), SMALLEST_STD
-    )
+    mean, deviation = cv2.meanStdDev(np.ascontiguousarray(image).reshape(len(image), -1))
+    return float(mean[0, 0]), max(float(deviation[0, 0]), SMALLEST_STD)
 
 
-def standardise(part: npt.NDArray[Any], levels: tuple[float, float]) -> npt.NDArray[np.float32]:
-    """Standardise an image, or a part of it, by the numbers of `measure_levels`."""
+def standardise(
+    part: npt.NDArray[Any], levels: tuple[float, float] | tuple[npt.NDArray[Any], npt.NDArray[Any]]
+) -> npt.NDArray[np.float32]:
+    """Standardise images, or parts of them, by the numbers of `measure_levels`."""
     mean, divisor = levels
-    return ((part - mean) / divisor).astype(np.float32)
+    return ((part - mean) / divisor).astype(np.float32, copy=False)
 
 
 def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:

@@ -1,15 +1,11 @@
 """From a trained network to a complete bundle: limits, figures, model card."""
 
-import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
 
 from defectseg.atomic import write_atomically
@@ -17,20 +13,26 @@ from defectseg.bundle import (
     CALIBRATION,
     CARD,
     CONFIG,
+    ENGINE,
+    EXPORT_FILES,
+    EXPORTS,
     METRICS,
     MODEL,
     PLOTS,
     ROBUSTNESS,
     Calibration,
+    Export,
     Gate,
-    Thresholds,
     dump_calibration,
-    file_sha256,
+    dump_exports,
+    finish_bundle,
+    read_exports,
 )
-from defectseg.config import CalibrationSettings, Config, dump_config
+from defectseg.checksums import file_sha256
+from defectseg.config import CalibrationSettings, Config, EngineKind, ExportFormat, dump_config
 from defectseg.dataset import manifest
 from defectseg.dataset.manifest import Sample
-from defectseg.dataset.samples import read_label, read_sample_image
+from defectseg.errors import DataError, DefectsegError
 from defectseg.evaluation.degradation import fit_curves, has_own_curve
 from defectseg.evaluation.evaluate import evaluate
 from defectseg.evaluation.figures import Evaluation, summarise
@@ -42,6 +44,7 @@ from defectseg.evaluation.gate_calibration import (
     check_good_images,
 )
 from defectseg.evaluation.model_card import write_model_card
+from defectseg.evaluation.parity import measure_parity
 from defectseg.evaluation.plots import answer_sheet, to_png
 from defectseg.evaluation.robustness import (
     REFINEMENTS,
@@ -51,19 +54,13 @@ from defectseg.evaluation.robustness import (
     sweep_closely,
 )
 from defectseg.evaluation.robustness_plots import example_of, plot_curves
-from defectseg.evaluation.scores import count_pixels, iou
-from defectseg.evaluation.thresholds import (
-    PIXEL_THRESHOLDS,
-    choose_pixel_threshold,
-    choose_thresholds,
-)
+from defectseg.evaluation.score_calibration import calibrate_thresholds
 from defectseg.image_io import encode_picture
-from defectseg.inference.engines import Engine, load_engine
+from defectseg.inference.engines import load_engine
 from defectseg.inference.predictor import Predictor
-from defectseg.inference.regions import find_regions, image_score
 from defectseg.quality.distortions import Kind
 
-_SMALL_DEFECT_PERCENTILE = 5
+_ON_CPU: tuple[EngineKind, ...] = ("int8", "float32")  # the faster first
 
 
 def complete_bundle(
@@ -102,8 +99,9 @@ def complete_bundle(
     known = [*split["train"], *split["val"]]
     check_good_images(known, config.calibration.gate_alpha)
     kinds = choose_kinds(config.calibration.sweep_kinds)
-    engine = load_engine(config.run / MODEL, config)
     tick = _Ticks(on_image, split, config.calibration.sweep_images, kinds)
+    exports, kind = _check_exports(config, split, tick)
+    engine = load_engine(config.run, config, kind)
     thresholds = calibrate_thresholds(engine, split["train"], split["val"], config, tick)
     rows = sweep_closely(
         engine,
@@ -118,10 +116,10 @@ def complete_bundle(
         gate=_calibrate_gate(rows, known, config.calibration, tick),
         thresholds=thresholds,
         inference=config.inference,
+        engine=kind,
         model_sha256=file_sha256(config.run / MODEL),
         data_sha256=manifest.data_sha256(samples),
         seen_sha256=tuple(sorted({s.sha256 for s in known} | _seen_before(config.run))),
-        parts_sha256={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     predictor = Predictor(engine, calibration, ellipses=config.inference.ellipses)
@@ -131,22 +129,69 @@ def complete_bundle(
         if split[name]
     }
     record = {name: asdict(evaluation) for name, evaluation in figures.items()}
-    own_parts = {
-        ROBUSTNESS: rows.to_csv(index=False, float_format="%.6g").encode(
-            "utf-8", "backslashreplace"
-        ),
-        METRICS: (json.dumps(record, indent=2) + "\n").encode(),
+    table = rows.to_csv(index=False, float_format="%.6g")
+    card = write_model_card(config, calibration, exports, figures, split)
+    contents = _draw(predictor, split["val"]) | {
+        ROBUSTNESS: table.encode("utf-8", "backslashreplace"),
+        METRICS: json.dumps(record, indent=2) + "\n",
+        EXPORTS: dump_exports(exports),
+        CARD: card,
+        CONFIG: dump_config(config),
+        CALIBRATION: dump_calibration(calibration),
     }
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in own_parts.items()}
-    calibration = calibration.model_copy(update={"parts_sha256": hashes})
-    pictures = _draw(predictor, split["val"])
-    card = write_model_card(config, calibration, figures, split)
-    texts = {CARD: card, CONFIG: dump_config(config), CALIBRATION: dump_calibration(calibration)}
-    # Those with a hash first and the hashes last: where it stops between and a figure has
-    # changed, the bundle says so.
-    for name, content in (own_parts | pictures | texts).items():
+    for name, content in contents.items():
         write_atomically(config.run / name, content)
+    _drop_refused(config.run, exports)
+    finish_bundle(config.run)
     return figures
+
+
+def _check_exports(
+    config: Config, split: Mapping[str, Sequence[Sample]], tick: Callable[[], None]
+) -> tuple[dict[ExportFormat, Export], EngineKind]:
+    """Return how the exported networks answer beside Keras, and the engine that is deployed."""
+    keras = load_engine(config.run, config, "keras")
+    # Until those of the deployed engine are known.
+    thresholds = calibrate_thresholds(keras, split["train"], split["val"], config, tick)
+    engines = {
+        kind: load_engine(config.run, config, kind)
+        for kind in _ON_CPU
+        if all((config.run / ENGINE / file).is_file() for file in EXPORT_FILES[kind])
+    }
+    measured = measure_parity(
+        keras,
+        engines,
+        split["val"],
+        thresholds,
+        ellipses=config.inference.ellipses,
+        on_image=tick,
+    )
+    accepted = [kind for kind in engines if not measured[kind].refused]
+    exports = _known_exports(config.run) | measured
+    wanted = config.inference.engine
+    if wanted == "auto":
+        return exports, accepted[0] if accepted else "keras"
+    if wanted != "keras" and wanted not in accepted:
+        why = exports[wanted].refused if wanted in exports else "it was not exported"
+        raise DataError(
+            f"inference.engine = {wanted}: {why}. Set inference.engine=auto, for one that answers "
+            "as Keras does."
+        )
+    return exports, wanted
+
+
+def _known_exports(run: Path) -> dict[ExportFormat, Export]:
+    """Return what was measured before, of whatever version."""
+    try:
+        return read_exports(run)
+    except (OSError, DefectsegError):
+        return {}
+
+
+def _drop_refused(run: Path, exports: Mapping[ExportFormat, Export]) -> None:
+    for name, export in exports.items():
+        for file in EXPORT_FILES[name] if export.refused else ():
+            (run / ENGINE / file).unlink(missing_ok=True)
 
 
 class _Ticks:
@@ -162,9 +207,10 @@ class _Ticks:
         self._on_image = on_image
         known = [*split["train"], *split["val"]]
         # Validation images are answered to set the scores, the defective ones for the pixels too,
-        # and with the test images once more for the figures.
-        answered = [*split["val"], *split["val"], *split["test"]]
-        answered += [sample for sample in split["val"] if sample.defective]
+        # first by Keras, then by the engine that is deployed; once more to compare the engines,
+        # and with the test images for the figures.
+        answered = [*split["val"] * 4, *split["test"]]
+        answered += [sample for sample in split["val"] * 2 if sample.defective]
         swept = choose_sweep_images(split["val"], sweep_images)
         # Of about half of the kinds a level is broken, and looked at more closely.
         refined = len(swept) * REFINEMENTS * len(kinds) // 2
@@ -221,81 +267,4 @@ def _draw(predictor: Predictor, val: Sequence[Sample]) -> dict[str, bytes]:
             plot_curves(own.curve, gate, example_of(val, product))
         )
         for product, own in gate.products.items()
-    }
-
-
-def calibrate_thresholds(
-    engine: Engine,
-    train: Sequence[Sample],
-    val: Sequence[Sample],
-    config: Config,
-    tick: Callable[[], None],
-) -> Thresholds:
-    """Set the thresholds by the answers to validation images.
-
-    Parameters
-    ----------
-    engine : Engine
-    train, val : sequence of Sample
-        The size of a small defect comes from the former.
-    config : Config
-    tick : callable
-        Called after each image of `val`, and again after each defective one.
-
-    Raises
-    ------
-    DataError
-        As `thresholds.choose_thresholds`; or if an image or a label cannot be read.
-    """
-    areas = score_areas(train, also=[sample.product for sample in val])
-    scores: dict[bool, list[float]] = {True: [], False: []}
-    for sample in val:
-        probability = engine.probability(read_sample_image(sample))
-        scores[sample.defective].append(image_score(probability, areas[sample.product]))
-        tick()
-    review, fail = choose_thresholds(
-        scores[False],
-        scores[True],
-        max_escape=config.calibration.max_escape,
-        max_overkill=config.calibration.max_overkill,
-    )
-    ious = []
-    # Answered again, since the review threshold decides which regions are in a mask; to keep all
-    # answers would take more memory than large images leave.
-    for sample in (sample for sample in val if sample.defective):
-        probability = engine.probability(read_sample_image(sample))
-        label = read_label(sample, probability.shape)
-        masks = [
-            find_regions(
-                probability,
-                areas[sample.product],
-                pixel_threshold=threshold,
-                least_score=review,
-                as_ellipses=config.inference.ellipses,
-            )[2]
-            for threshold in PIXEL_THRESHOLDS
-        ]
-        ious.append([iou(count_pixels(label, mask)) for mask in masks])
-        tick()
-    pixel = choose_pixel_threshold(ious)
-    return Thresholds(pixel=pixel, review=review, fail=fail, score_area_px=areas)
-
-
-def score_areas(samples: Sequence[Sample], also: Sequence[str] = ()) -> dict[str, int]:
-    """Return the area from which a defect counts fully, by product.
-
-    That of a small one: 5th percentile of the largest label of each image, since the smallest may
-    be a slip of the pen; of a product whose defects are not known, and of those in `also` that no
-    sample shows, that of all products.
-    """
-    areas: dict[str, list[int]] = {own: [] for own in (*also, *(s.product for s in samples))}
-    for sample in samples:
-        if sample.mask:
-            label = read_label(sample, (sample.height, sample.width))
-            _, _, stats, _ = cv2.connectedComponentsWithStats(label)
-            areas[sample.product].append(stats[1:, cv2.CC_STAT_AREA].max())
-    every = [area for own in areas.values() for area in own]
-    return {
-        product: math.ceil(np.percentile(own or every, _SMALL_DEFECT_PERCENTILE))
-        for product, own in areas.items()
     }

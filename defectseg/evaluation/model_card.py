@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from defectseg import __version__
-from defectseg.bundle import Calibration, CurvePoint, Gate
-from defectseg.config import Config, InferenceSettings
+from defectseg.bundle import Calibration, CurvePoint, Export, Gate
+from defectseg.config import Config, ExportFormat, InferenceSettings
 from defectseg.dataset.manifest import SPLITS, Sample
 from defectseg.evaluation.degradation import breaking_point
 from defectseg.evaluation.figures import Compared, Evaluation, Figures, greatest_share
+from defectseg.evaluation.parity import LEAST_AGREEMENT, MOST_FLIPPED, MOST_IOU_DROP
 from defectseg.evaluation.tables import compared_columns, show
 from defectseg.quality.baseline import false_alarm_bound
 from defectseg.quality.distortions import SWEEP
@@ -27,10 +28,14 @@ PROMISE_COLUMNS = (
 def write_model_card(
     config: Config,
     calibration: Calibration,
+    exports: Mapping[ExportFormat, Export],
     figures: Mapping[str, Evaluation],
     samples: Mapping[str, Sequence[Sample]],
 ) -> str:
-    """Return the model card as Markdown; `samples` are those of each split."""
+    """Return the model card as Markdown; `samples` are those of each split.
+
+    `exports` are the networks for other runtimes, those refused, too.
+    """
     thresholds, model, targets = calibration.thresholds, config.model, config.calibration
     lines = [
         f"# Model card: {config.run.name}",
@@ -75,6 +80,7 @@ def write_model_card(
         f"{100 * targets.max_overkill:g} % of the good ones FAIL.",
         "",
         *_gate_section(calibration),
+        *_engine_section(calibration, exports),
         "The model knows these products only, seen by this camera and light.",
     ]
     return "\n".join(lines) + "\n"
@@ -131,6 +137,33 @@ def _gate_section(calibration: Calibration) -> list[str]:
     for product, own in gate.products.items():
         rows = promise_rows(gate, own.curve)
         lines += [f"| {product} | " + " | ".join(row) + " |" for row in rows]
+    return [*lines, ""]
+
+
+def _engine_section(
+    calibration: Calibration, exports: Mapping[ExportFormat, Export]
+) -> list[str]:
+    lines = [
+        "## Engines",
+        "",
+        f"All limits and figures above are those of the engine `{calibration.engine}`, which "
+        "answers by default where there is no GPU. Exported networks beside Keras, on the "
+        "validation images; one that differs by more than it may is refused "
+        f"(at least {100 * LEAST_AGREEMENT:g} % of the verdicts, at most {MOST_IOU_DROP:g} less "
+        f"IoU, at most {100 * MOST_FLIPPED:g} % of the pixels).",
+        "",
+        "| network | runs in | images | same verdict | IoU below Keras' | pixels that change sides "
+        "| greatest difference of a probability | |",
+        "|---" * 8 + "|",
+    ]
+    for name, own in exports.items():
+        lines.append(
+            f"| {name} | {own.precision} | {own.images} | {100 * own.agreement:.1f} % | "
+            f"{own.iou_drop:.4f} | {100 * own.flipped_share:.4f} % | "
+            f"{own.greatest_difference:.1e} | "
+            + (f"refused: {own.refused}" if own.refused else "accepted")
+            + " |"
+        )
     return [*lines, ""]
 
 

@@ -3,9 +3,12 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from defectseg.bundle import Thresholds
@@ -20,13 +23,15 @@ from defectseg.evaluation.degradation import (
 )
 from defectseg.evaluation.scores import count_pixels, iou
 from defectseg.image_io import to_gray
-from defectseg.inference.engines import Engine
+from defectseg.inference.engines import Engine, count_cores
 from defectseg.inference.predictor import find_defects
 from defectseg.quality.distortions import SWEEP, Kind, distort
 from defectseg.quality.gate import UNTOUCHED
 from defectseg.quality.measures import MEASURES, measure
 
 Levels = Mapping[str, Sequence[float]]
+Image = npt.NDArray[np.uint8]
+Row = dict[str, Any]
 
 REFINEMENTS = 2
 _FEWEST_GOOD = 2
@@ -139,37 +144,40 @@ def sweep(
     if levels is None:
         levels = {name: kind.levels for name, kind in kinds.items()}
     places += [(kind, level) for kind, own in levels.items() for level in own]
-    rows: list[dict[str, Any]] = []
-    for sample in samples:
-        image = read_sample_image(sample)
-        label = read_label(sample, image.shape[:2])
-        for kind, level in places:
-            picture = image
-            if kind != UNTOUCHED:
-                picture = distort(image, kind, level, sample.sha256, kinds)
-            answer = find_defects(engine, picture, thresholds, sample.product, ellipses=ellipses)
-            # Written so that a score which is no number is the worst of each.
-            stopped = answer.score >= thresholds.review
-            passed, kept = answer.score < thresholds.review, answer.score < thresholds.fail
-            rows.append(
-                {
-                    "image": str(sample.image),
-                    "product": sample.product,
-                    "defective": sample.defective,
-                    "kind": kind,
-                    "level": level,
-                    "height": picture.shape[0],
-                    "width": picture.shape[1],
-                    "score": answer.score,
-                    "margin": _log_odds(answer.score) - _log_odds(thresholds.review),
-                    "missed": sample.defective and not stopped,
-                    "alarmed": not sample.defective and not passed,
-                    "rejected": not sample.defective and not kept,
-                    "iou": iou(count_pixels(label, answer.mask)) if sample.defective else np.nan,
-                }
-                | dict(zip(MEASURES, np.array(measure(to_gray(picture))), strict=True))
-            )
-            on_image()
+
+    def answer(sample: Sample, image: Image, label: Image, kind: str, level: float) -> Row:
+        picture = image
+        if kind != UNTOUCHED:
+            picture = distort(image, kind, level, sample.sha256, kinds)
+        probability = engine.probability(picture)
+        found = find_defects(probability, thresholds, sample.product, ellipses=ellipses)
+        # Written so that a score which is no number is the worst of each.
+        stopped = found.score >= thresholds.review
+        passed, kept = found.score < thresholds.review, found.score < thresholds.fail
+        return {
+            "image": str(sample.image),
+            "product": sample.product,
+            "defective": sample.defective,
+            "kind": kind,
+            "level": level,
+            "height": picture.shape[0],
+            "width": picture.shape[1],
+            "score": found.score,
+            "margin": _log_odds(found.score) - _log_odds(thresholds.review),
+            "missed": sample.defective and not stopped,
+            "alarmed": not sample.defective and not passed,
+            "rejected": not sample.defective and not kept,
+            "iou": iou(count_pixels(label, found.mask)) if sample.defective else np.nan,
+        } | dict(zip(MEASURES, np.array(measure(to_gray(picture))), strict=True))
+
+    rows: list[Row] = []
+    with ThreadPoolExecutor(count_cores()) as pool:
+        for sample in samples:
+            image = read_sample_image(sample)
+            label = read_label(sample, image.shape[:2])
+            for row in pool.map(partial(answer, sample, image, label), *zip(*places, strict=True)):
+                rows.append(row)
+                on_image()
     return pd.DataFrame(rows)
 
 

@@ -1,13 +1,15 @@
 """The inspection of one image: gate, network, regions, verdict."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from defectseg.bundle import Bundle, Calibration, Thresholds
+from defectseg.config import EngineKind
 from defectseg.errors import DefectsegError
-from defectseg.inference.engines import Engine, load_engine
+from defectseg.inference.engines import Engine, choose_engine, load_engine
 from defectseg.inference.regions import Region, find_regions
 from defectseg.inference.verdict import Verdict, decide
 from defectseg.quality.gate import ImageQuality, measure_quality, open_gates
@@ -33,15 +35,9 @@ class Answer:
 
 
 def find_defects(
-    engine: Engine,
-    image: npt.NDArray[np.uint8],
-    thresholds: Thresholds,
-    product: str,
-    *,
-    ellipses: bool,
+    probability: npt.NDArray[np.float32], thresholds: Thresholds, product: str, *, ellipses: bool
 ) -> Answer:
-    """Return the network's answer to an image of ``(H, W)`` or ``(H, W, 3)`` uint8."""
-    probability = engine.probability(image)
+    """Return what an engine's ``(H, W)`` float32 answer says of an image."""
     score, regions, mask = find_regions(
         probability,
         thresholds.score_area_px[product],
@@ -93,19 +89,44 @@ class Predictor:
         DefectsegError
             If the bundle was not trained on the product.
         """
+        quality = self.judge(image, product)
+        return self.conclude(self.engine.probability(image), quality, product)
+
+    def judge(self, image: npt.NDArray[np.uint8], product: str) -> ImageQuality:
+        """Judge an image by its product's gate: the first half of `inspect`."""
         if product not in self._gates:
             raise DefectsegError(
                 f"The bundle knows no product {product!r}; it was trained on "
                 f"{', '.join(self._gates)}."
             )
+        return measure_quality(image, self._gates[product])
+
+    def conclude(
+        self, probability: npt.NDArray[np.float32], quality: ImageQuality, product: str
+    ) -> Inspection:
+        """Come to a verdict by the engine's answer: the second half of `inspect`."""
         thresholds = self.calibration.thresholds
-        quality = measure_quality(image, self._gates[product])
-        found = find_defects(self.engine, image, thresholds, product, ellipses=self.ellipses)
+        found = find_defects(probability, thresholds, product, ellipses=self.ellipses)
         verdict = decide(found.score, quality, thresholds)
         return Inspection(found.score, found.mask, found.regions, quality, verdict)
 
 
-def open_predictor(bundle: Bundle) -> Predictor:
-    """Return the predictor of a bundle, its network loaded for this machine."""
-    engine = load_engine(bundle.model_path, bundle.config)
-    return Predictor(engine, bundle.calibration, ellipses=bundle.config.inference.ellipses)
+def open_predictor(
+    bundle: Bundle, engine: EngineKind | Literal["auto"] = "auto", *, streams: int | None = None
+) -> Predictor:
+    """Return the predictor of a bundle, its network loaded.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    engine : str
+        See `engines.choose_engine`.
+    streams : int or None
+        See `engines.load_engine`.
+    """
+    kind = choose_engine(bundle, engine)
+    return Predictor(
+        load_engine(bundle.folder, bundle.config, kind, streams=streams),
+        bundle.calibration,
+        ellipses=bundle.config.inference.ellipses,
+    )

@@ -1,59 +1,89 @@
 """Images in windows: large ones, so that memory does not grow with the image, or all alike."""
 
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-_MARGIN_PX = 128
+# In squares of the network's grid. What a window does not see beyond its border changes its answer
+# up to some five of them inside, for U-Nets with a ResNet: so much of each window counts nothing.
+_OVERLAP = 12
+_PASSAGE = 6  # the part of an overlap, in its middle, where one answer passes into the other
+
+
+@dataclass(frozen=True)
+class _Span:
+    """What a window sees along one axis, and how much its answer counts there."""
+
+    seen: slice
+    weights: npt.NDArray[np.float32]
 
 
 def map_windows(
-    run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
+    run: Callable[[Sequence[npt.NDArray[np.uint8]]], Iterable[npt.NDArray[np.float32]]],
     image: npt.NDArray[np.uint8],
     window_px: int,
+    multiple: int,
 ) -> npt.NDArray[np.float32]:
-    """Apply a function to an image, window by window if it does not fit one.
+    """Answer an image window by window, and blend the answers.
 
     Parameters
     ----------
     run : callable
-        Takes ``(h, w, …)`` uint8, returns ``(h, w)`` float32.
+        Takes windows of one size, ``(h, w, …)`` uint8; returns ``(h, w)`` float32 of each, in
+        their order.
     image : ndarray of shape (H, W, …), uint8
+        H and W multiples of `multiple`.
     window_px : int
-        Side of the windows, in pixels; shorter only where the image is.
+        Side of the windows, in pixels, a multiple of `multiple`; shorter only where the image is.
+    multiple : int
+        Side of the squares of the network's grid. Windows begin on it, since an answer depends on
+        where the grid lies.
 
     Returns
     -------
     ndarray of shape (H, W), float32
-        Windows overlap by a quarter of their side on each side, or 128 pixels if that is less; of
-        an overlap each window gives the half that is nearer to its middle: a network answers
-        worse along a border.
+        Windows overlap by 12 squares, or by half of themselves if that is less. In the middle of
+        an overlap one answer passes into the other; nearer to its border a window is not heard,
+        for a network answers worse there.
     """
     height, width = image.shape[:2]
-    result = np.empty((height, width), np.float32)
-    for rows, outer_rows in _spans(height, window_px):
-        for columns, outer_columns in _spans(width, window_px):
-            answer = run(image[outer_rows, outer_columns])
-            inner_rows = _shift(rows, -outer_rows.start)
-            inner_columns = _shift(columns, -outer_columns.start)
-            result[rows, columns] = answer[inner_rows, inner_columns]
-    return result
+    windows = [
+        (rows, columns)
+        for rows in _plan_spans(height, window_px, multiple)
+        for columns in _plan_spans(width, window_px, multiple)
+    ]
+    answers = run([image[rows.seen, columns.seen] for rows, columns in windows])
+    if len(windows) == 1:
+        return next(iter(answers))
+    total = np.zeros((height, width), np.float32)
+    for (rows, columns), answer in zip(windows, answers, strict=True):
+        total[rows.seen, columns.seen] += answer * rows.weights[:, None] * columns.weights
+    return total
 
 
-def _spans(length: int, window: int) -> Iterator[tuple[slice, slice]]:
-    """Yield what each window gives, and what it sees: spread evenly, from end to end."""
-    if length <= window:
-        yield slice(0, length), slice(0, length)
-        return
-    margin = min(_MARGIN_PX, window // 4)
-    count = -(-(length - 2 * margin) // (window - 2 * margin))
-    starts = [i * (length - window) // (count - 1) for i in range(count)]
-    middles = [(start + window + later) // 2 for start, later in pairwise(starts)]
-    for start, own in zip(starts, pairwise([0, *middles, length]), strict=True):
-        yield slice(*own), slice(start, start + window)
+def _plan_spans(length: int, window: int, multiple: int) -> list[_Span]:
+    """Return the windows along an axis, spread evenly from end to end."""
+    window = min(window, length)
+    overlap = min(_OVERLAP * multiple, window // 2 // multiple * multiple)
+    count = 1 + -(-(length - window) // (window - overlap))
+    steps = max(1, count - 1)
+    starts = [i * ((length - window) // multiple) // steps * multiple for i in range(count)]
+    spans = []
+    for i, start in enumerate(starts):
+        weights = np.ones(window, np.float32)
+        if i > 0:
+            shared = starts[i - 1] + window - start
+            weights[:shared] *= _passage(shared)
+        if i < count - 1:
+            shared = start + window - starts[i + 1]
+            weights[window - shared :] *= 1 - _passage(shared)
+        spans.append(_Span(slice(start, start + window), weights))
+    return spans
 
 
-def _shift(span: slice, by: int) -> slice:
-    return slice(span.start + by, span.stop + by)
+def _passage(length: int) -> npt.NDArray[np.float32]:
+    """Return weights from 0 to 1, that pass in the middle; reversed they add up to 1."""
+    middle = (np.arange(length) - (length - 1) / 2) / max(1, length // _PASSAGE)
+    return np.clip(middle + 0.5, 0, 1).astype(np.float32)

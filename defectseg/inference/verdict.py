@@ -26,6 +26,16 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
+def grade(score: float, thresholds: Thresholds) -> Outcome:
+    """Return PASS, REVIEW or FAIL by the score alone, as if the image could be believed.
+
+    A score that is no number is for REVIEW, never a PASS.
+    """
+    if score >= thresholds.fail:
+        return Outcome.FAIL
+    return Outcome.PASS if score < thresholds.review else Outcome.REVIEW
+
+
 def decide(score: float, quality: ImageQuality, thresholds: Thresholds) -> Verdict:
     """Decide on an image that could be read.
 
@@ -40,20 +50,19 @@ def decide(score: float, quality: ImageQuality, thresholds: Thresholds) -> Verdi
     -------
     Verdict
         RETAKE if the image is not trusted, whatever its score: the part was not inspected.
-        Otherwise FAIL from ``thresholds.fail`` on, REVIEW from ``thresholds.review`` on, PASS
-        below. A score that is no number is for REVIEW, never a PASS.
+        Otherwise that of `grade`.
     """
     if not quality.trusted:
         return Verdict(Outcome.RETAKE, quality.remarks)
-    if score >= thresholds.fail:
-        reason = f"defect score {score:.3f} is at or above {thresholds.fail:.3f}"
-        return Verdict(Outcome.FAIL, (reason, *quality.remarks))
-    if score < thresholds.review:
-        return Verdict(Outcome.PASS, quality.remarks)
+    outcome = grade(score, thresholds)
+    if outcome is Outcome.PASS:
+        return Verdict(outcome, quality.remarks)
     if math.isnan(score):
         reason = "defect score is not a number: the network failed"
+    elif outcome is Outcome.FAIL:
+        reason = f"defect score {score:.3f} is at or above {thresholds.fail:.3f}"
     else:
         reason = (
             f"defect score {score:.3f} is between {thresholds.review:.3f} and {thresholds.fail:.3f}"
         )
-    return Verdict(Outcome.REVIEW, (reason, *quality.remarks))
+    return Verdict(outcome, (reason, *quality.remarks))

@@ -290,7 +290,7 @@ def _save_network(model: keras.Model, settings: ModelSettings, path: Path) -> No
     Float16 is for the training on a GPU; a CPU computes slowly with it, and less well.
     """
     use_precision("float32")
-    bare = build_unet(settings.model_copy(update={"encoder_weights": None}))
+    bare = build_unet(settings, pretrained=False)
     bare.set_weights(model.get_weights())
     temporary = path.with_name(f"part-{path.name}")
     bare.save(temporary)

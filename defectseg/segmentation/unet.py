@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import warnings
+from collections.abc import Callable
 
 # segmentation_models picks its Keras when it is imported; tf.keras is Keras 3 today.
 os.environ["SM_FRAMEWORK"] = "tf.keras"
@@ -22,12 +23,14 @@ from defectseg.image_io import SMALLEST_STD
 _UNSUPPORTED = ("densenet",)
 
 
-def build_unet(settings: ModelSettings) -> keras.Model:
+def build_unet(settings: ModelSettings, *, pretrained: bool = True) -> keras.Model:
     """Build the network.
 
     Parameters
     ----------
     settings : ModelSettings
+    pretrained : bool
+        Load ``settings.encoder_weights``; without, the same network begins with random ones.
 
     Returns
     -------
@@ -42,25 +45,14 @@ def build_unet(settings: ModelSettings) -> keras.Model:
     ConfigError
         If the backbone is unknown, or its weights cannot be had.
     """
-    core_channels = 3 if settings.encoder_weights else settings.channels * settings.downscale**2
-    core = _build_core(settings, core_channels)
+    core = build_core(settings, pretrained=pretrained)
     for layer in core.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = settings.batch_norm_momentum
     image = keras.Input((None, None, settings.channels), name="image")
-    hidden = _standardise(image)
-    if settings.encoder_weights:
-        # They were learned from pictures: smaller ones then, gray shown in all three channels.
-        hidden = keras.layers.AveragePooling2D(settings.downscale)(hidden)
-        hidden = ops.repeat(hidden, core_channels // settings.channels, axis=-1)
-    elif settings.downscale > 1:
-        hidden = _gather_patches(hidden, core_channels, settings.downscale)
-    hidden = core(hidden)
-    for _ in range(settings.downscale.bit_length() - 1):
-        hidden = _double(hidden)
-    # float32 whatever the policy: probabilities near 0 and 1 need its digits.
-    output = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(hidden)
-    return keras.Model(image, output, name="defectseg")
+    # A name to go in by: a part of an image is standardised by the whole image's numbers.
+    standardised = keras.layers.Identity(name=STANDARDISED)(standardise(image))
+    return keras.Model(image, answer(standardised, core, settings, _double), name="defectseg")
 
 
 def build_trainable(settings: ModelSettings) -> keras.Model:
@@ -73,8 +65,45 @@ def build_trainable(settings: ModelSettings) -> keras.Model:
     return keras.Model(network.get_layer(STANDARDISED).output, network.output, name="trainable")
 
 
-def _build_core(settings: ModelSettings, channels: int) -> keras.Model:
-    """Return the U-Net of segmentation_models; its answers are logits."""
+def answer(
+    standardised: keras.KerasTensor,
+    core: keras.Model,
+    settings: ModelSettings,
+    double: Callable[[keras.KerasTensor], keras.KerasTensor],
+) -> keras.KerasTensor:
+    """Connect a standardised image with its probabilities, through a core of `build_core`.
+
+    `double` gives twice the height and width, interpolated linearly.
+    """
+    hidden = standardised
+    channels = _core_channels(settings)
+    if settings.encoder_weights:
+        # They were learned from pictures: smaller ones then, gray shown in all three channels.
+        hidden = keras.layers.AveragePooling2D(settings.downscale)(hidden)
+        hidden = ops.repeat(hidden, channels // settings.channels, axis=-1)
+    elif settings.downscale > 1:
+        hidden = _gather_patches(hidden, channels, settings.downscale)
+    hidden = core(hidden)
+    for _ in range(settings.downscale.bit_length() - 1):
+        hidden = double(hidden)
+    # float32 whatever the policy: probabilities near 0 and 1 need its digits.
+    return keras.layers.Activation("sigmoid", dtype="float32", name="probability")(hidden)
+
+
+def standardise(image: keras.KerasTensor) -> keras.KerasTensor:
+    """Standardise each image by its own mean and deviation."""
+    axes = (1, 2, 3)
+    mean = ops.mean(image, axis=axes, keepdims=True)
+    deviation = ops.std(image, axis=axes, keepdims=True)
+    return (image - mean) / ops.maximum(deviation, SMALLEST_STD)
+
+
+def _core_channels(settings: ModelSettings) -> int:
+    return 3 if settings.encoder_weights else settings.channels * settings.downscale**2
+
+
+def build_core(settings: ModelSettings, *, pretrained: bool) -> keras.Model:
+    """Build the U-Net of segmentation_models; its answers are logits."""
     _check_backbone(settings.backbone)
     try:
         with warnings.catch_warnings():
@@ -82,10 +111,10 @@ def _build_core(settings: ModelSettings, channels: int) -> keras.Model:
             warnings.filterwarnings("ignore", "This model usually expects", UserWarning)
             return segmentation_models.Unet(
                 settings.backbone,
-                input_shape=(None, None, channels),
+                input_shape=(None, None, _core_channels(settings)),
                 classes=1,
                 activation="linear",
-                encoder_weights=settings.encoder_weights,
+                encoder_weights=settings.encoder_weights if pretrained else None,
                 decoder_filters=settings.decoder_filters,
             )
     except Exception as error:
@@ -98,15 +127,6 @@ def _build_core(settings: ModelSettings, channels: int) -> keras.Model:
                 "here, or set model.encoder_weights=null."
             ) from error
         raise
-
-
-def _standardise(image: keras.KerasTensor) -> keras.KerasTensor:
-    axes = (1, 2, 3)
-    mean = ops.mean(image, axis=axes, keepdims=True)
-    deviation = ops.std(image, axis=axes, keepdims=True)
-    standardised = (image - mean) / ops.maximum(deviation, SMALLEST_STD)
-    # A name to go in by: a part of an image is standardised by the whole image's numbers.
-    return keras.layers.Identity(name=STANDARDISED)(standardised)
 
 
 def _gather_patches(hidden: keras.KerasTensor, channels: int, downscale: int) -> keras.KerasTensor:

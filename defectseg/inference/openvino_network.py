@@ -1,0 +1,79 @@
+"""The exported network in OpenVINO, on the CPU: it starts at once, and needs no TensorFlow."""
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from defectseg.bundle import BundleError
+from defectseg.quiet import block_telemetry
+
+block_telemetry()
+import openvino as ov  # noqa: E402
+from openvino import properties  # noqa: E402
+from openvino.properties import hint, intel_cpu  # noqa: E402
+
+
+class OpenVinoNetwork:
+    """Runs an exported network; see `engines.Network`.
+
+    Parameters
+    ----------
+    path : Path
+        An ``.xml`` with its ``.bin`` beside it, of `segmentation.export`.
+    streams : int
+        How many threads may run it at once; the cores are shared out among them.
+
+    Raises
+    ------
+    BundleError
+        If the files cannot be read as a network.
+    """
+
+    name = "openvino"
+
+    def __init__(self, path: Path, streams: int) -> None:
+        core = ov.Core()
+        try:
+            self._compiled = core.compile_model(
+                core.read_model(path),
+                "CPU",
+                {
+                    # On its own it takes bfloat16 where the processor has it.
+                    hint.inference_precision: ov.Type.f32,
+                    properties.num_streams: streams,
+                    # Other threads of ours run beside it.
+                    hint.enable_cpu_pinning: False,
+                },
+            )
+        except RuntimeError as error:
+            raise BundleError(
+                f"{path} cannot be run by OpenVINO {ov.__version__}: "
+                f"{str(error).strip().splitlines()[-1]}. Export it anew: defectseg export --model "
+                f"{path.parent.parent} --format {path.stem}."
+            ) from error
+        self.streams = streams
+        self.precision = self._read_precision()
+        self._own = threading.local()
+
+    def run(
+        self, parts: npt.NDArray[np.uint8], levels: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """See `engines.Network`."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        answers = self._own.request.infer([parts, levels], share_inputs=True)
+        return np.asarray(answers[0])[..., 0]
+
+    def _read_precision(self) -> str:
+        """Return the precision that the convolutions really run with, that of most of them."""
+        counts = Counter(
+            str(operation.get_rt_info()["runtimePrecision"].astype(str))
+            for operation in self._compiled.get_runtime_model().get_ops()
+            if operation.get_rt_info()["layerType"].astype(str) == "Convolution"
+        )
+        names = {"i8": "int8", "u8": "int8", "f32": "float32"}
+        precision = counts.most_common(1)[0][0] if counts else "f32"
+        return names.get(precision.lower(), precision)
