@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+# What files and folders are called, beside their place, until they are whole.
+TEMPORARY = f".{'[0-9a-f]' * 32}.part"
+
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a file under a temporary name beside it, then rename it into place.

@@ -1,21 +1,28 @@
 """The commands of defectseg and their options."""
 
 import io
+import os
 import sys
+import threading
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.markup import escape
 
 from defectseg import __version__, commands
-from defectseg.bundle import CONFIG, MODEL
-from defectseg.config import load_config
+from defectseg.bundle import CONFIG, EXPORT_FILES, MODEL
+from defectseg.config import ExportFormat, load_config
 from defectseg.console import err
 from defectseg.errors import ConfigError, DefectsegError
 
 Split = Literal["test", "val", "train", "all"]
+ExportFormats = StrEnum("ExportFormats", [(name, name) for name in EXPORT_FILES])  # type: ignore[misc]
+Engine = Literal["auto", "int8", "float32", "keras"]
 Layout = Literal["auto", "article", "competition", "table", "mask-pairs"]
+
+INTERRUPTED = 130
 
 
 class _Commands(typer.core.TyperGroup):
@@ -40,7 +47,11 @@ class _Commands(typer.core.TyperGroup):
             raise typer.Exit(commands.FAULT) from error
         except KeyboardInterrupt:
             err.print("Stopped.")
-            raise typer.Exit(130) from None
+            if threading.active_count() > 1:
+                # Python would wait for what they are doing, minutes for a large image.
+                sys.stdout.flush()
+                os._exit(INTERRUPTED)
+            raise typer.Exit(INTERRUPTED) from None
 
 
 app = typer.Typer(
@@ -162,15 +173,64 @@ def predict(
     product: Annotated[
         str | None, typer.Option(help="What the images show, if the bundle knows several products.")
     ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="By default Keras on a GPU, else what the limits were set with."),
+    ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what an interrupted run left in OUTPUT.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Print each row as a line of JSON.")
+    ] = False,
 ) -> None:
     """Write a mask and a verdict for every image of a folder.
 
-    Exit status: 0, or 1 if some images could not be read.
+    Exit status: 0, or 1 if some images could not be read. Ctrl-C keeps what is done: go on with
+    it by --resume.
 
     Example: `defectseg predict --model runs/demo/bundle --input runs/demo/test --output results`
     (after the demo)
     """
-    raise typer.Exit(commands.predict(model, input, output, product=product))
+    if quiet and json_lines:
+        raise ConfigError("--quiet prints nothing, --json-lines every row: choose one.")
+    status = commands.predict(
+        model,
+        input,
+        output,
+        product=product,
+        engine=engine,
+        resume=resume,
+        shown="json-lines" if json_lines else "nothing" if quiet else "progress",
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Option(help="A bundle.")],
+    format_: Annotated[
+        list[ExportFormats],
+        typer.Option(
+            "--format",
+            help="float32 or int8 for OpenVINO; onnx or saved-model (TF Serving), which take whole "
+            "images. May be repeated.",
+        ),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="A prepared folder. Default: that of the training.")
+    ] = None,
+) -> None:
+    """Export the network for another runtime, into the bundle's folder `engine`.
+
+    It is kept only if it answers the validation images as Keras does.
+
+    Exit status: 0, or 1 if a network was refused.
+
+    Example: `defectseg export --model runs/demo/bundle --format onnx` (after the demo)
+    """
+    raise typer.Exit(commands.export(model, data, formats=cast(list[ExportFormat], format_)))
 
 
 @app.command()

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rich.markup import escape
 
 from defectseg.atomic import staged_folder
 from defectseg.bundle import CONFIG, ENGINE
-from defectseg.config import Config, load_config
+from defectseg.config import Config, EngineKind, ExportFormat, load_config
 from defectseg.console import (
     TrainingProgress,
     bold,
     counting,
+    inspecting,
     out,
+    print_json,
     print_outcomes,
     print_table,
     working,
@@ -22,12 +24,10 @@ from defectseg.console import (
 from defectseg.errors import DataError
 from defectseg.quiet import quiet_stderr
 
-if TYPE_CHECKING:
-    from defectseg.dataset.manifest import Sample
-
 # What the console shows of each image; the table has all.
 _SHOWN_MEASURES = ("mean_gradient", "tenengrad_compensated", "noise_sigma", "mean_luma")
 OK, SOME_UNREADABLE, USAGE, FAULT = 0, 1, 2, 3
+SOME_REFUSED = 1
 
 
 def synth(
@@ -92,6 +92,7 @@ def train(config: Config, *, resume: bool) -> int:
     from defectseg.evaluation.gate_calibration import check_good_images
     from defectseg.evaluation.robustness import choose_kinds
     from defectseg.evaluation.tables import figure_rows
+    from defectseg.exporting import export_for_cpu
 
     split = divide(read_manifest(config.data), config.train.leave_out)
     # Told before the hours of a training, not after.
@@ -108,7 +109,8 @@ def train(config: Config, *, resume: bool) -> int:
     )
     # As it was recorded there, with the precision that was chosen.
     recorded = load_config(config.run / CONFIG, data=config.data, run=config.run)
-    _export_for_cpu(recorded, split["train"])
+    with working("exporting the network"):
+        export_for_cpu(recorded, split["train"])
     with counting("calibrating") as tick:
         figures = complete_bundle(recorded, tick)
     columns = {name: evaluation.overall.model for name, evaluation in figures.items()}
@@ -122,27 +124,42 @@ def train(config: Config, *, resume: bool) -> int:
     return SOME_UNREADABLE if any(own.unreadable_images for own in columns.values()) else OK
 
 
-def _export_for_cpu(config: Config, train: "Sequence[Sample]") -> None:
-    """Write what OpenVINO runs into the ``engine/`` of a run, in place of what was there."""
-    with working("exporting the network"), quiet_stderr():
-        from defectseg.segmentation.export import export_network
-
-        with staged_folder(config.run / ENGINE) as stage:
-            export_network(config.run, config, ("float32", "int8"), train, stage)
-
-
-def predict(model: Path, source: Path, output: Path, *, product: str | None) -> int:
+def predict(
+    model: Path,
+    source: Path,
+    output: Path,
+    *,
+    product: str | None = None,
+    engine: EngineKind | Literal["auto"] = "auto",
+    resume: bool = False,
+    shown: Literal["progress", "nothing", "json-lines"] = "progress",
+) -> int:
     """Predict a folder; return the exit status."""
     from defectseg.bundle import load_bundle
     from defectseg.inference.folder import predict_folder
 
     bundle = load_bundle(model)
-    with counting("inspecting") as tick:
+    with inspecting(shown) as on_image:
         result = predict_folder(
-            bundle, source, output, product=product, on_image=lambda row, total: tick(total)
+            bundle,
+            source,
+            output,
+            product=product,
+            engine=engine,
+            resume=resume,
+            on_image=on_image,
         )
+    status = SOME_UNREADABLE if result.outcomes["ERROR"] else OK
+    if shown == "json-lines":
+        end = {"output": str(output), "outcomes": result.outcomes, "seconds": result.seconds}
+        print_json({"event": "end", **end, "exit_status": status})
+    if shown != "progress":
+        return status
     count = result.outcomes.total()
-    out.print(f"{count} images in {result.seconds:.1f} s ({count / result.seconds:.1f} a second).")
+    out.print(
+        f"{count} images in {result.seconds:.1f} s ({count / result.seconds:.1f} a second)"
+        + (f"; {result.resumed} of them were inspected before." if result.resumed else ".")
+    )
     print_outcomes(result.outcomes)
     if result.ignored:
         names = ", ".join(result.ignored[:5]) + (" …" if len(result.ignored) > 5 else "")
@@ -151,7 +168,33 @@ def predict(model: Path, source: Path, output: Path, *, product: str | None) -> 
         f"Open {bold(output / 'report.html')}; every image has its row in "
         f"{bold(output / 'predictions.csv')}."
     )
-    return SOME_UNREADABLE if result.outcomes["ERROR"] else OK
+    return status
+
+
+def export(model: Path, data: Path | None, *, formats: Sequence[ExportFormat]) -> int:
+    """Export the network of a bundle; return the exit status."""
+    from defectseg.bundle import load_bundle
+    from defectseg.dataset.manifest import divide, read_manifest
+    from defectseg.evaluation.model_card import ENGINE_COLUMNS, engine_row
+    from defectseg.exporting import add_exports
+
+    bundle = load_bundle(model)
+    config = bundle.config
+    split = divide(read_manifest(data or config.data), config.train.leave_out)
+    with counting("exporting, comparing") as tick:
+        exports = add_exports(bundle, formats, split["train"], split["val"], tick)
+    rows = [
+        dict(zip(ENGINE_COLUMNS, engine_row(name, own), strict=True))
+        for name, own in exports.items()
+    ]
+    print_table("Exported networks beside Keras, on the validation images", rows)
+    refused = [name for name, own in exports.items() if own.refused]
+    kept = [name for name in exports if name not in refused]
+    if kept:
+        out.print(f"{', '.join(kept)}: in {bold(model / ENGINE)}.")
+    if refused:
+        out.print(f"[red]{', '.join(refused)}[/]: not kept, for the reason in the last column.")
+    return SOME_REFUSED if refused else OK
 
 
 def evaluate(model: Path, data: Path, output: Path, *, split: str, product: str | None) -> int:
@@ -245,10 +288,12 @@ def calibrate(config: Config, *, data: Path | None) -> int:
     """Set the limits of a trained bundle anew; return the exit status."""
     from defectseg.dataset.manifest import divide, read_manifest
     from defectseg.evaluation.calibration import complete_bundle
+    from defectseg.exporting import export_for_cpu
 
     if not (config.run / ENGINE).is_dir():
         split = divide(read_manifest(data or config.data), config.train.leave_out)
-        _export_for_cpu(config, split["train"])
+        with working("exporting the network"):
+            export_for_cpu(config, split["train"])
     with counting("calibrating") as tick:
         figures = complete_bundle(config, tick, data=data)
     print_gate(config.run)

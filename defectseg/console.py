@@ -1,8 +1,10 @@
 """What a person sees in the terminal: progress, tables, and where the results are."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,12 +12,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -29,12 +34,13 @@ def bold(path: Path) -> str:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None]]:
+def counting(what: str, *, rate: bool = False) -> Iterator[Callable[[int], None]]:
     """Show a bar with count and time left; yields a function to call with the total each time."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        *((_Rate(),) if rate else ()),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -55,6 +61,32 @@ def working(what: str) -> Iterator[None]:
     with Progress(*columns, console=err, transient=True) as progress:
         progress.add_task(what, total=None)
         yield
+
+
+@contextmanager
+def inspecting(
+    shown: Literal["progress", "nothing", "json-lines"],
+) -> Iterator[Callable[[Mapping[str, object], int], None]]:
+    """Show each image that was inspected; yields a function to call with its row and the total."""
+    if shown == "nothing":
+        yield lambda row, total: None
+    elif shown == "json-lines":
+        yield lambda row, total: print_json({"event": "image", **row, "total": total})
+    else:
+        with counting("inspecting", rate=True) as tick:
+            yield lambda row, total: tick(total)
+
+
+def print_json(record: Mapping[str, object]) -> None:
+    """Print a record as a line of JSON, at once, in ASCII: every name comes through."""
+    print(json.dumps(record), flush=True)
+
+
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} a second" if task.speed else "")
 
 
 class TrainingProgress:

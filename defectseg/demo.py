@@ -48,7 +48,7 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     truth = _write_test_folder(prepared, test)
     title = "4. Predict a folder that also holds blurred copies"
     _say(title, "predict", model=run, input=test, output=results)
-    commands.predict(run, test, results, product=None)
+    commands.predict(run, test, results)
 
     rows = pd.read_csv(results / "predictions.csv").set_index("image", drop=False)
     figures = _count_outcomes(rows, truth)

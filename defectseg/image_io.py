@@ -194,14 +194,23 @@ def write_gray(path: Path, image: npt.NDArray[np.uint8]) -> None:
     write_atomically(path, _encode(".png", image))
 
 
-def write_picture(path: Path, rgb: npt.NDArray[np.uint8]) -> None:
-    """Write a ``(H, W, 3)`` uint8 RGB picture, atomically; PNG or JPEG by the path's suffix."""
-    write_atomically(path, encode_picture(rgb, path.suffix))
+def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
+    """Write a picture as `encode_picture`, atomically; PNG or JPEG by the path's suffix."""
+    write_atomically(path, encode_picture(picture, path.suffix))
 
 
-def encode_picture(rgb: npt.NDArray[np.uint8], suffix: str = ".jpg") -> bytes:
-    """Return a ``(H, W, 3)`` uint8 RGB picture as the bytes of a JPEG or PNG file."""
-    return _encode(suffix, rgb[..., ::-1])
+def encode_picture(picture: npt.NDArray[np.uint8], suffix: str = ".jpg") -> bytes:
+    """Return a gray ``(H, W)`` or RGB ``(H, W, 3)`` uint8 picture as a JPEG or PNG file's bytes."""
+    return _encode(suffix, picture if picture.ndim == 2 else picture[..., ::-1])
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+    """Return height and width that an image file's header tells; (0, 0) if it tells none."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return picture.height, picture.width
+    except Exception:  # damaged: `decode_image` will say how
+        return 0, 0
 
 
 def _encode(suffix: str, array: npt.NDArray[np.uint8]) -> bytes:

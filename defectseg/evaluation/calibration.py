@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -60,7 +61,7 @@ from defectseg.inference.engines import load_engine
 from defectseg.inference.predictor import Predictor
 from defectseg.quality.distortions import Kind
 
-_ON_CPU: tuple[EngineKind, ...] = ("int8", "float32")  # the faster first
+_ON_CPU: tuple[Literal["int8", "float32"], ...] = ("int8", "float32")  # the faster first
 
 
 def complete_bundle(
@@ -131,7 +132,8 @@ def complete_bundle(
     record = {name: asdict(evaluation) for name, evaluation in figures.items()}
     table = rows.to_csv(index=False, float_format="%.6g")
     card = write_model_card(config, calibration, exports, figures, split)
-    contents = _draw(predictor, split["val"]) | {
+    contents: dict[str, bytes | str] = {
+        **_draw(predictor, split["val"]),
         ROBUSTNESS: table.encode("utf-8", "backslashreplace"),
         METRICS: json.dumps(record, indent=2) + "\n",
         EXPORTS: dump_exports(exports),
@@ -167,7 +169,9 @@ def _check_exports(
         on_image=tick,
     )
     accepted = [kind for kind in engines if not measured[kind].refused]
-    exports = _known_exports(config.run) | measured
+    exports = _known_exports(config.run)
+    for kind, export in measured.items():
+        exports[kind] = export
     wanted = config.inference.engine
     if wanted == "auto":
         return exports, accepted[0] if accepted else "keras"

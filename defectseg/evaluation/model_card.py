@@ -24,6 +24,17 @@ PROMISE_COLUMNS = (
     "escapes added",
 )
 
+ENGINE_COLUMNS = (
+    "network",
+    "runs in",
+    "images",
+    "same verdict",
+    "IoU below Keras'",
+    "pixels that change sides",
+    "greatest difference of a probability",
+    "",
+)
+
 
 def write_model_card(
     config: Config,
@@ -140,9 +151,7 @@ def _gate_section(calibration: Calibration) -> list[str]:
     return [*lines, ""]
 
 
-def _engine_section(
-    calibration: Calibration, exports: Mapping[ExportFormat, Export]
-) -> list[str]:
+def _engine_section(calibration: Calibration, exports: Mapping[ExportFormat, Export]) -> list[str]:
     lines = [
         "## Engines",
         "",
@@ -152,19 +161,25 @@ def _engine_section(
         f"(at least {100 * LEAST_AGREEMENT:g} % of the verdicts, at most {MOST_IOU_DROP:g} less "
         f"IoU, at most {100 * MOST_FLIPPED:g} % of the pixels).",
         "",
-        "| network | runs in | images | same verdict | IoU below Keras' | pixels that change sides "
-        "| greatest difference of a probability | |",
-        "|---" * 8 + "|",
+        f"| {' | '.join(ENGINE_COLUMNS)} |",
+        "|---" * len(ENGINE_COLUMNS) + "|",
+        *(f"| {' | '.join(engine_row(name, own))} |" for name, own in exports.items()),
     ]
-    for name, own in exports.items():
-        lines.append(
-            f"| {name} | {own.precision} | {own.images} | {100 * own.agreement:.1f} % | "
-            f"{own.iou_drop:.4f} | {100 * own.flipped_share:.4f} % | "
-            f"{own.greatest_difference:.1e} | "
-            + (f"refused: {own.refused}" if own.refused else "accepted")
-            + " |"
-        )
     return [*lines, ""]
+
+
+def engine_row(name: ExportFormat, export: Export) -> tuple[str, ...]:
+    """Return how an exported network answers beside Keras, as `ENGINE_COLUMNS`."""
+    return (
+        name,
+        export.precision,
+        str(export.images),
+        f"{100 * export.agreement:.1f} %",
+        f"{export.iou_drop:.4f}",
+        f"{100 * export.flipped_share:.4f} %",
+        f"{export.greatest_difference:.1e}",
+        f"refused: {export.refused}" if export.refused else "accepted",
+    )
 
 
 def _pooled(gate: Gate) -> list[str]:

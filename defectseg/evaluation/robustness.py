@@ -23,7 +23,8 @@ from defectseg.evaluation.degradation import (
 )
 from defectseg.evaluation.scores import count_pixels, iou
 from defectseg.image_io import to_gray
-from defectseg.inference.engines import Engine, count_cores
+from defectseg.inference.cores import one_core_each
+from defectseg.inference.engines import Engine
 from defectseg.inference.predictor import find_defects
 from defectseg.quality.distortions import SWEEP, Kind, distort
 from defectseg.quality.gate import UNTOUCHED
@@ -171,7 +172,7 @@ def sweep(
         } | dict(zip(MEASURES, np.array(measure(to_gray(picture))), strict=True))
 
     rows: list[Row] = []
-    with ThreadPoolExecutor(count_cores()) as pool:
+    with one_core_each() as cores, ThreadPoolExecutor(cores) as pool:
         for sample in samples:
             image = read_sample_image(sample)
             label = read_label(sample, image.shape[:2])

@@ -2,7 +2,6 @@
 
 import ctypes.util
 import importlib.util
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from defectseg.bundle import ENGINE, MODEL, Bundle, BundleError
 from defectseg.config import Config, EngineKind
 from defectseg.image_io import measure_levels, pad_to_multiple, to_channels, to_gray
+from defectseg.inference.cores import count_cores
 from defectseg.inference.tiling import map_windows
 from defectseg.quiet import quiet_stderr
 
@@ -117,7 +117,7 @@ class NetworkEngine:
 
     def _fits_a_window(self, image: npt.NDArray[np.uint8]) -> bool:
         # Padding brings it to the window's side at most, which is a multiple itself.
-        return max(image.shape[:2]) <= self._window_px
+        return bool(max(image.shape[:2]) <= self._window_px)
 
     def _prepare(self, image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Levels]:
         inputs = to_gray(image) if self._channels == 1 else image
@@ -173,7 +173,7 @@ class NetworkEngine:
             answer[:, rows, columns]
             for answer, (rows, columns) in zip(answers, self._views, strict=True)
         ]
-        return np.mean(turned, axis=0, dtype=np.float32)
+        return np.asarray(np.mean(turned, axis=0), np.float32)
 
 
 def load_engine(
@@ -228,13 +228,6 @@ def choose_engine(bundle: Bundle, wanted: EngineKind | Literal["auto"]) -> Engin
             f"{bundle.folder} --format {wanted}."
         )
     return wanted
-
-
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _has_gpu() -> bool:

@@ -4,26 +4,23 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from defectseg import __version__
 from defectseg.atomic import write_atomically
-from defectseg.bundle import Bundle
-from defectseg.errors import DataError, DefectsegError, ImageReadError
-from defectseg.image_io import FoundFile, decode_image, read_bytes, require_images
-from defectseg.inference.predictor import Predictor, open_predictor
-from defectseg.inference.report import write_report
-from defectseg.inference.results import (
-    ResultsWriter,
-    Row,
-    check_output,
-    make_error_row,
-    make_row,
-    name_pictures,
-)
+from defectseg.bundle import CALIBRATION, Bundle
+from defectseg.checksums import file_sha256
+from defectseg.config import EngineKind
+from defectseg.errors import DataError, ImageReadError
+from defectseg.image_io import FoundFile, read_bytes, require_images
+from defectseg.inference.pipeline import inspect_files
+from defectseg.inference.predictor import open_predictor
+from defectseg.inference.report import WorstFirst, write_report
+from defectseg.inference.results import Results, Row, check_output, name_pictures
 
 REPORT = "report.html"
 RUN = "run.json"
@@ -38,6 +35,8 @@ class FolderResult:
     output : Path
     outcomes : Counter of str
         How many images had each outcome.
+    resumed : int
+        How many of them an interrupted run had inspected before.
     ignored : tuple of str
         Files that are no images, by name and by content; what is not Unicode is escaped.
     seconds : float
@@ -45,6 +44,7 @@ class FolderResult:
 
     output: Path
     outcomes: Counter[str]
+    resumed: int
     ignored: tuple[str, ...]
     seconds: float
 
@@ -55,6 +55,8 @@ def predict_folder(
     output: Path,
     *,
     product: str | None = None,
+    engine: EngineKind | Literal["auto"] = "auto",
+    resume: bool = False,
     on_image: Callable[[Row, int], None] = lambda row, total: None,
 ) -> FolderResult:
     """Inspect every image below a folder and write the results.
@@ -65,66 +67,122 @@ def predict_folder(
     source : Path
         Folder of images, searched with its subfolders.
     output : Path
-        New or empty.
+        New or empty, unless it is resumed.
     product : str or None
         What the images show. By default the bundle's only product or, where it has several, the
         one that a folder in the image's path is named after.
+    engine : str
+        See `engines.choose_engine`.
+    resume : bool
+        Go on with an interrupted run: what it inspected stays, if the file is still the same.
     on_image : callable
         Called after each image with its row and the number of all images.
 
     Raises
     ------
     DataError
-        Before anything is written: if there are no images, the output folder is not free, or the
-        product of an image cannot be told.
+        Before anything is written: if there are no images, the output folder is not free or was
+        made otherwise, or the product of an image cannot be told.
+    OutputError
+        If results cannot be written any more; what is done is kept.
     """
     started = time.monotonic()
     found, ignored = require_images(source)
-    check_output(output, source)
+    check_output(output, source, resume=resume)
     products = _tell_products(found, list(bundle.calibration.gate.products), product)
-    predictor = open_predictor(bundle)
+    # A single image is answered soonest by all cores together.
+    predictor = open_predictor(bundle, engine, streams=1 if len(found) == 1 else None)
+    run = {
+        "defectseg": __version__,
+        "bundle": str(bundle.folder),
+        "model_sha256": bundle.calibration.model_sha256,
+        "calibration_sha256": file_sha256(bundle.folder / CALIBRATION),
+        "engine": predictor.engine.name,
+        "precision": predictor.engine.precision,
+        "product": product,
+        "input": str(source),
+    }
+    if resume:
+        _check_same_run(output, run)
+    outcomes: Counter[str] = Counter()
+    worst = WorstFirst()
     names = name_pictures(file.relative for file in found)
-    rows: list[Row] = []
-    with ResultsWriter(output, names) as writer:
-        for file, own_product in zip(found, products, strict=True):
-            row = _predict_file(predictor, writer, file, own_product)
-            rows.append(row)
+    with Results(output, names, resume=resume) as results:
+        _write_run(output, run | {"finished": None})
+
+        def note(row: Row) -> None:
+            outcomes[row["outcome"]] += 1
+            worst.add(row)
             on_image(row, len(found))
-    outcomes = Counter(str(row["outcome"]) for row in rows)
+
+        left = list(zip(found, products, strict=True))
+        if resume:
+            done = results.done()
+            left = [own for own in left if not _is_done(own[0], done, results, note)]
+        for inspected in inspect_files(left, predictor, results.write_pictures):
+            results.add(inspected.row, inspected.regions)
+            note(inspected.row)
+        order = [_printable(file.relative) for file in found]
+        results.publish(order if resume else None)
+    write_report(output / REPORT, worst, results.overlay_path, bundle=bundle.folder.name)
+    shown = tuple(map(_printable, ignored))
     seconds = time.monotonic() - started
-    run = _describe_run(bundle, predictor, source, outcomes, ignored, seconds)
-    write_report(output / REPORT, rows, writer.overlay_path, bundle=bundle.folder.name)
+    _write_run(
+        output,
+        run
+        | {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "calibrated": bundle.calibration.created,
+            "thresholds": bundle.calibration.thresholds.model_dump(),
+            "outcomes": dict(outcomes),
+            "ignored": list(shown),
+        },
+    )
+    return FolderResult(output, outcomes, len(found) - len(left), shown, seconds)
+
+
+def _check_same_run(output: Path, run: Mapping[str, Any]) -> None:
+    """Check that the results in a folder were made as they are to be made now."""
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    try:
+        before = json.loads((output / RUN).read_bytes())
+        differing = [name for name, value in run.items() if before.get(name) != value]
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{output / RUN} does not tell how the results in {output} were made, so that they "
+            "cannot be gone on with. Name another folder, without --resume."
+        ) from error
+    if differing:
+        what = "; ".join(f"{name} was {before.get(name)}, now {run[name]}" for name in differing)
+        raise DataError(
+            f"{output} holds results that were made otherwise: {what}. Name another folder, "
+            "without --resume."
+        )
+
+
+def _is_done(
+    file: FoundFile, done: Mapping[str, Row], results: Results, note: Callable[[Row], None]
+) -> bool:
+    """Tell whether an interrupted run has inspected a file, which is still the same."""
+    row = done.get(_printable(file.relative))
+    if row is None or not row["sha256"]:
+        return False
+    inspected = row["outcome"] != "ERROR"
+    try:
+        same = hashlib.sha256(read_bytes(file.path)).hexdigest() == row["sha256"]
+    except ImageReadError:
+        return False
+    if not same or (inspected and not results.mask_path(file.relative).exists()):
+        return False
+    note(row | {"image": file.relative})
+    return True
+
+
+def _write_run(output: Path, run: Mapping[str, Any]) -> None:
     text = json.dumps(run, indent=2, ensure_ascii=False) + "\n"
     write_atomically(output / RUN, text.encode("utf-8", "backslashreplace"))
-    return FolderResult(output, outcomes, tuple(map(_printable, ignored)), seconds)
-
-
-def _predict_file(
-    predictor: Predictor, writer: ResultsWriter, file: FoundFile, product: str | None
-) -> Row:
-    started = time.monotonic()
-    sha256 = ""
-    try:
-        if file.problem:
-            raise ImageReadError(file.problem)
-        if product is None:
-            known = ", ".join(predictor.calibration.gate.products)
-            raise DataError(f"no folder in its path is named after a product ({known})")
-        data = read_bytes(file.path)
-        sha256 = hashlib.sha256(data).hexdigest()
-        image = decode_image(data)
-        inspection = predictor.inspect(image, product)
-        elapsed_ms = 1000 * (time.monotonic() - started)
-        row = make_row(file.relative, inspection, image.shape[:2], sha256, elapsed_ms)
-        writer.write_inspection(row, image, inspection)
-    except Exception as error:
-        # An engine may raise anything, a name may be too long to write to; one image never stops
-        # a folder.
-        message = str(error) if isinstance(error, DefectsegError) else repr(error)
-        elapsed_ms = 1000 * (time.monotonic() - started)
-        row = make_error_row(file.relative, " ".join(message.split()), elapsed_ms, sha256)
-        writer.write_row(row)
-    return row
 
 
 def _tell_products(
@@ -154,27 +212,3 @@ def _product_in_path(file: FoundFile, known: Sequence[str]) -> str | None:
 
 def _printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _describe_run(
-    bundle: Bundle,
-    predictor: Predictor,
-    source: Path,
-    outcomes: Counter[str],
-    ignored: Sequence[str],
-    seconds: float,
-) -> dict[str, object]:
-    return {
-        "defectseg": __version__,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
-        "bundle": str(bundle.folder),
-        "model_sha256": bundle.calibration.model_sha256,
-        "calibrated": bundle.calibration.created,
-        "thresholds": bundle.calibration.thresholds.model_dump(),
-        "engine": predictor.engine.name,
-        "precision": predictor.engine.precision,
-        "input": str(source),
-        "outcomes": dict(outcomes),
-        "ignored": list(ignored),
-    }

@@ -13,7 +13,7 @@ from defectseg.quiet import block_telemetry
 block_telemetry()
 import openvino as ov  # noqa: E402
 from openvino import properties  # noqa: E402
-from openvino.properties import hint, intel_cpu  # noqa: E402
+from openvino.properties import hint  # noqa: E402
 
 
 class OpenVinoNetwork:

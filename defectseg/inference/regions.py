@@ -1,6 +1,5 @@
 """From a probability map to scored defect regions."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +13,7 @@ from defectseg.dataset.masks import ellipse_pixels
 Indices = npt.NDArray[np.int64]
 
 # Close together where networks are sure, at both ends.
-_LEVELS = expit(np.linspace(-6, 10, 41)).astype(np.float32)
+_LEVELS: npt.NDArray[np.float32] = expit(np.linspace(-6, 10, 41)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,8 @@ def _sets_at(level: np.float32, probability: npt.NDArray[np.float32]) -> _Sets:
 def _reached_levels(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the levels that a pixel reaches, the highest first."""
     highest = np.fmax.reduce(probability, axis=None)  # whatever is NaN beside it
-    return _LEVELS[_LEVELS <= highest][::-1]
+    reached: npt.NDArray[np.float32] = _LEVELS[highest >= _LEVELS]
+    return reached[::-1]
 
 
 def _strongest_sets(

@@ -2,7 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,39 +27,53 @@ _MEANING = {
 }
 
 
-def sort_worst_first(rows: Sequence[Row]) -> list[Row]:
-    """Sort rows by outcome, FAIL first and PASS last, and by falling defect score within each."""
-    order = {outcome.value: place for place, outcome in enumerate(_MEANING)}
-    return sorted(
-        rows, key=lambda row: (order[row["outcome"]], -(row["defect_score"] or 0), row["image"])
-    )
+class WorstFirst:
+    """Counts rows, and keeps those that the page shows: FAIL first and PASS last, by score."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+        self._kept: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        """Take a row of ``predictions.csv``."""
+        self.count[row["outcome"]] += 1
+        self._kept.append(row)
+        if len(self._kept) > 2 * MAX_CARDS:
+            self._kept = self.rows()
+
+    def rows(self) -> list[Row]:
+        """Return the worst, by outcome and then by falling defect score."""
+        order = {outcome.value: place for place, outcome in enumerate(_MEANING)}
+        return sorted(
+            self._kept,
+            key=lambda row: (order[row["outcome"]], -(row["defect_score"] or 0), row["image"]),
+        )[:MAX_CARDS]
 
 
 def write_report(
-    path: Path, rows: Sequence[Row], overlay_path: Callable[[str], Path], *, bundle: str
+    path: Path, worst: WorstFirst, overlay_path: Callable[[str], Path], *, bundle: str
 ) -> None:
     """Write the page.
 
     Parameters
     ----------
     path : Path
-    rows : sequence of Row
-        Of ``predictions.csv``.
+    worst : WorstFirst
+        That has taken all rows.
     overlay_path : callable
         Gives the overlay of an image; thumbnails are made from it.
     bundle : str
         The name of the model's folder.
     """
-    worst = sort_worst_first(rows)[:MAX_CARDS]
-    cards = [_card(row, overlay_path(row["image"]), path.parent) for row in worst]
-    count = Counter(row["outcome"] for row in rows)
+    cards = [_card(row, overlay_path(row["image"]), path.parent) for row in worst.rows()]
+    total = worst.count.total()
     page = render(
         "report.html.jinja",
         bundle=bundle,
-        total=len(rows),
-        outcomes=[(o.value, count[o.value], meaning) for o, meaning in _MEANING.items()],
+        total=total,
+        outcomes=[(o.value, worst.count[o.value], meaning) for o, meaning in _MEANING.items()],
         cards=cards,
-        left_out=len(rows) - len(cards),
+        left_out=total - len(cards),
     )
     write_atomically(path, page)
 

@@ -1,20 +1,21 @@
 """The output folder of a prediction: masks, overlays, and the two tables."""
 
-import csv
+import errno
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from defectseg.errors import DataError
+from defectseg.atomic import TEMPORARY
+from defectseg.errors import DataError, DefectsegError
 from defectseg.image_io import write_mask, write_picture
 from defectseg.inference.predictor import Inspection
 from defectseg.inference.regions import Region
+from defectseg.inference.tables import GrowingTable
 from defectseg.inference.verdict import Outcome
 from defectseg.pictures import RED, draw_outline, shrink
 
@@ -54,23 +55,35 @@ DEFECT_COLUMNS = (
     "score",
 )
 
-# What the JPEG library takes; a scan of a web can be longer.
-_LONGEST_JPEG_PX = 65_500
+# For people: a JPEG could be of 65,500 pixels, and would take as much memory as all the rest.
+_LONGEST_OVERLAY_PX = 4096
+# Errors of one file's name; all others say that nothing can be written any more.
+_OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR}
+
+# What the report shows as numbers.
+_SHOWN = ("defect_score", "sharpness", "sharpness_limit")
 
 Row = dict[str, Any]
 
 
-def check_output(output: Path, source: Path) -> None:
+class OutputError(DefectsegError):
+    """Results cannot be written any more."""
+
+
+def check_output(output: Path, source: Path, *, resume: bool = False) -> None:
     """Check that results can go to a folder without mixing with anything.
 
     Raises
     ------
     DataError
-        If it holds something, is no folder, or lies within the folder of the images.
+        If it holds something, unless that is to be gone on with; is no folder; or lies within the
+        folder of the images.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        what = "holds results of another run" if (output / PREDICTIONS).exists() else "is not empty"
-        raise DataError(f"{output} {what}; it is left as it is. Name another output folder.")
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not resume)):
+        ours = any(output.glob(f"{PREDICTIONS}*"))
+        what = "holds results of another run" if ours else "is not empty"
+        go_on = ", or go on with that run by --resume" if ours else ""
+        raise DataError(f"{output} {what}; it is left as it is. Name another folder{go_on}.")
     if output.resolve().is_relative_to(source.resolve()):
         raise DataError(
             f"{output} lies within {source}: its masks would be taken for images the next time. "
@@ -132,8 +145,8 @@ def make_error_row(image: str, error: str, total_ms: float, sha256: str = "") ->
     return {column: known.get(column, "") for column in PREDICTION_COLUMNS}
 
 
-class ResultsWriter:
-    """Writes results as they come; the tables get their names when all rows are in.
+class Results:
+    """The output folder as it fills; the tables get their names when all rows are in.
 
     Parameters
     ----------
@@ -141,48 +154,95 @@ class ResultsWriter:
         Checked by `check_output`; made if need be.
     names : mapping of str to str
         Of `name_pictures`.
+    resume : bool
+        Go on with what an interrupted run left there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written to; here, and from every method that writes.
     """
 
-    def __init__(self, output: Path, names: Mapping[str, str]) -> None:
+    def __init__(self, output: Path, names: Mapping[str, str], *, resume: bool = False) -> None:
         self.output = output
         self._names = names
-        self._files = ExitStack()
+        with self._named_errors():
+            output.mkdir(parents=True, exist_ok=True)
+            if resume:
+                _remove_unfinished(output)
+            self._tables = [
+                GrowingTable(output / name, columns, resume=resume)
+                for name, columns in ((PREDICTIONS, PREDICTION_COLUMNS), (DEFECTS, DEFECT_COLUMNS))
+            ]
 
     def __enter__(self) -> Self:
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-            self._predictions = self._open(PREDICTIONS, PREDICTION_COLUMNS)
-            self._defects = self._open(DEFECTS, DEFECT_COLUMNS)
-        except OSError as error:
-            raise DataError(f"{self.output} cannot be written to: {error.strerror}.") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._files.close()
-        if kind is None:
-            for name in (PREDICTIONS, DEFECTS):
-                (self.output / f"{name}.part").replace(self.output / name)
+    def __exit__(self, *error: object) -> None:
+        for table in self._tables:
+            table.close()
 
-    def write_row(self, row: Row) -> None:
-        """Append a row to ``predictions.csv``."""
-        self._predictions.writerow(row)
+    def done(self) -> dict[str, Row]:
+        """Return the rows that an interrupted run left, by image; those with all their defects."""
+        predictions, defects = self._tables
+        found = Counter(row["image"] for row in defects.rows())
+        return {
+            row["image"]: row | {name: float(row[name]) for name in _SHOWN if row[name]}
+            for row in predictions.rows()
+            if row["defect_regions"] in {"", str(found[row["image"]])}
+        }
 
-    def write_inspection(
-        self, row: Row, image: npt.NDArray[np.uint8], inspection: Inspection
+    def write_pictures(
+        self, image_name: str, image: npt.NDArray[np.uint8], inspection: Inspection
     ) -> None:
-        """Write mask and overlay of an image, then its rows in both tables."""
-        name = row["image"]
-        write_mask(self.mask_path(name), inspection.mask)
-        overlay = shrink(draw_outline(image, inspection.mask, RED), _LONGEST_JPEG_PX)
-        write_picture(self.overlay_path(name), overlay)
-        for number, region in enumerate(inspection.regions, start=1):
-            self._defects.writerow(_defect_row(name, number, region))
-        self.write_row(row)
+        """Write mask and overlay of an image; may be called by several threads.
+
+        Raises
+        ------
+        OSError
+            If only these have no place, as with a name that is too long.
+        """
+        with self._named_errors():
+            write_mask(self.mask_path(image_name), inspection.mask)
+            path = self.overlay_path(image_name)
+            write_picture(path, draw_overlay(image, inspection.mask))
+
+    def add(self, row: Row, regions: Sequence[Region] = ()) -> None:
+        """Add the row of an image, and one for each of its regions."""
+        predictions, defects = self._tables
+        with self._named_errors():
+            # The defects first: a row among the predictions says that all is there.
+            defects.append(
+                *(_defect_row(row["image"], n, region) for n, region in enumerate(regions, 1))
+            )
+            predictions.append(row)
+
+    def publish(self, order: Sequence[str] | None = None) -> None:
+        """Give the tables their names.
+
+        Parameters
+        ----------
+        order : sequence of str or None
+            The images as they are to be ordered: what an interrupted run left of others is
+            dropped, and of two rows of one the later is kept. By default rows stay as they came.
+        """
+        predictions, defects = self._tables
+        with self._named_errors():
+            if order is None:
+                defects.publish()
+                predictions.publish()
+                return
+            rows = {row["image"]: row for row in predictions.rows()}
+            regions: dict[tuple[str, str], Row] = {
+                (row["image"], row["region"]): row for row in defects.rows()
+            }
+            own = [rows[image] for image in order]
+            defects.publish(
+                regions[row["image"], str(number)]
+                for row in own
+                for number in range(1, int(row["defect_regions"] or 0) + 1)
+            )
+            predictions.publish(iter(own))
 
     def mask_path(self, image: str) -> Path:
         """Return where the mask of an image is written."""
@@ -195,13 +255,41 @@ class ResultsWriter:
     def _picture(self, folder: str, image: str, suffix: str) -> Path:
         return self.output / folder / f"{self._names[image]}{suffix}"
 
-    def _open(self, name: str, columns: tuple[str, ...]) -> "csv.DictWriter[str]":
-        path = self.output / f"{name}.part"
-        # A file name that is not valid Unicode is kept, escaped, rather than refused.
-        file = path.open("w", newline="", encoding="utf-8", errors="backslashreplace", buffering=1)
-        table = csv.DictWriter(self._files.enter_context(file), columns, lineterminator="\n")
-        table.writeheader()
-        return table
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _OF_ONE_FILE:
+                raise
+            raise OutputError(
+                f"{self.output} cannot be written to: {error.strerror or error}. What was done "
+                "is kept: mend this, and go on with --resume."
+            ) from error
+
+
+def draw_overlay(
+    image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Return an image with the border of its mask, for people to look at.
+
+    Returns
+    -------
+    ndarray of shape (H, W) or (H, W, 3), uint8
+        At most 4096 pixels a side; as it is where the mask is empty.
+    """
+    small = shrink(image, _LONGEST_OVERLAY_PX)
+    if not mask.any():
+        return small
+    # A region thinner than a pixel of the smaller picture stays.
+    share = shrink(mask * np.uint8(255), _LONGEST_OVERLAY_PX)
+    return draw_outline(small, (share > 0).astype(np.uint8), RED)
+
+
+def _remove_unfinished(output: Path) -> None:
+    """Remove the pictures that were being written when a run was killed."""
+    for path in output.rglob(TEMPORARY):
+        path.unlink(missing_ok=True)
 
 
 def _defect_row(image: str, number: int, region: Region) -> Row:

@@ -37,7 +37,9 @@ class _Interpolate(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         # Of the two new pixels along an axis, one lies a quarter before the old, one behind.
         before, behind = np.array([[0.25, 0.75, 0], [0, 0.75, 0.25]], np.float32)
-        kernels = [np.outer(down, across) for down in (before, behind) for across in (before, behind)]
+        kernels = [
+            np.outer(down, across) for down in (before, behind) for across in (before, behind)
+        ]
         padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
         weighted = tf.nn.conv2d(padded, np.stack(kernels, axis=-1)[:, :, None], 1, "VALID")
         return tf.nn.depth_to_space(weighted, _DOUBLE)
@@ -68,9 +70,7 @@ def deploy(
         ``settings.multiple``, and unless it has its own, its levels, ``(N, 2)``: mean and divisor.
         Returns ``(N, H, W, 1)`` float32 in [0, 1].
     """
-    core = keras.models.clone_model(
-        build_core(settings, pretrained=False), clone_function=_replace
-    )
+    core = keras.models.clone_model(build_core(settings, pretrained=False), clone_function=_replace)
     image = keras.Input((None, None, settings.channels), name=IMAGE)
     if own_levels:
         inputs = image

@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import numpy as np
+from defectseg.inference.keras_engine import KerasEngine
 
 from defectseg.bundle import load_bundle
 from defectseg.dataset.synthetic import generate_sample
-from defectseg.inference.keras_engine import KerasEngine
 
 
 def uneven_image() -> np.ndarray:

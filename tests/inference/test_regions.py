@@ -202,7 +202,7 @@ def test_scores_are_the_best_over_all_levels(area_px: int) -> None:
     probability = smooth_noise() ** 4
     labels, count = ndimage.label(probability >= 0.3, np.ones((3, 3)))
     best = np.zeros(count + 1)
-    for step in _LEVELS[_LEVELS <= probability.max()]:
+    for step in _LEVELS[probability.max() >= _LEVELS]:
         sets, number = ndimage.label(probability >= step, np.ones((3, 3)))
         for own in range(1, number + 1):
             score = step * min((sets == own).sum() / area_px, 1)
