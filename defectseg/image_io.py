@@ -204,6 +204,25 @@ def encode_picture(picture: npt.NDArray[np.uint8], suffix: str = ".jpg") -> byte
     return _encode(suffix, picture if picture.ndim == 2 else picture[..., ::-1])
 
 
+def read_thumbnail(path: Path, longest: int) -> npt.NDArray[np.uint8]:
+    """Read an image of ours in small, ``(h, w)`` or ``(h, w, 3)`` uint8.
+
+    Its longer side is at most `longest` pixels. A JPEG is not even decoded in full.
+
+    Raises
+    ------
+    ImageReadError
+        If it is not there, or cannot be read.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            picture.draft(None, (longest, longest))
+            picture.thumbnail((longest, longest), Image.Resampling.BOX)
+            return np.asarray(picture)
+    except Exception as error:  # decoders raise almost anything
+        raise ImageReadError(f"cannot be read: {error}") from error
+
+
 def read_size(data: bytes) -> tuple[int, int]:
     """Return height and width that an image file's header tells; (0, 0) if it tells none."""
     try:

@@ -1,5 +1,6 @@
 """From a probability map to scored defect regions."""
 
+import bisect
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +15,8 @@ Indices = npt.NDArray[np.int64]
 
 # Close together where networks are sure, at both ends.
 _LEVELS: npt.NDArray[np.float32] = expit(np.linspace(-6, 10, 41)).astype(np.float32)
+# How much a score may be below the highest product: what faint noise scores exactly, nobody needs.
+_SCORE_TOLERANCE = 0.001
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def image_score(probability: npt.NDArray[np.float32], area_px: int) -> float:
     Returns
     -------
     float
-        In [0, 1), in steps; NaN where a probability is.
+        In [0, 1), in steps, and at most 0.001 below that product; NaN where a probability is.
     """
     return _strongest_sets(probability, area_px)[0]
 
@@ -107,13 +110,18 @@ def _strongest_sets(
     best, strongest = 0.0, None
     if np.isnan(probability.max()):
         return float("nan"), np.zeros(probability.shape, bool)
-    # No set scores more than all pixels of its level would together: most levels need no labels.
-    bounds = [
-        (float(level) * min(np.count_nonzero(probability >= level) / area_px, 1), level)
-        for level in _reached_levels(probability)
-    ]
-    for bound, level in sorted(bounds, reverse=True):
-        if bound <= best:
+    # No set scores more than all pixels of its level would together, nor more than the level:
+    # most levels need no labels, and the low ones are not even counted.
+    levels = list(_reached_levels(probability))
+    bounds: list[tuple[float, np.float32]] = []
+    while levels or bounds:
+        if levels and (not bounds or float(levels[0]) > bounds[-1][0]):
+            level = levels.pop(0)
+            count = np.count_nonzero(probability >= level)
+            bisect.insort(bounds, (float(level) * min(count / area_px, 1), level))
+            continue
+        bound, level = bounds.pop()
+        if bound <= best + _SCORE_TOLERANCE:
             break
         sets = _sets_at(level, probability)
         scores = sets.scores(area_px)
@@ -130,7 +138,10 @@ def _connected_sets(
     chosen: npt.NDArray[np.uint8],
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return the set each pixel is in, 0 for none, and OpenCV's five numbers of each."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(chosen, connectivity=8)
+    # By blocks of 2×2 pixels: OpenCV's default takes four times as long to measure the sets.
+    _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        chosen, 8, cv2.CV_32S, cv2.CCL_GRANA
+    )
     return np.asarray(labels, np.int32), np.asarray(stats, np.int32)
 
 
@@ -200,7 +211,7 @@ def _score_regions(
     """Return the score of each region by its label: the highest among the sets it shares a pixel
     with. One that stays below `least_score` may come out lower than it is.
     """
-    rows, columns = np.nonzero(labels)
+    rows, columns = np.nonzero(labels > 0)  # of truth values it is ten times as fast
     owner = labels[rows, columns]
     scores = np.full(count, -np.inf)
     area_px = min(area_px, probability.size)

@@ -9,11 +9,10 @@ from urllib.parse import quote
 
 from defectseg.atomic import write_atomically
 from defectseg.errors import ImageReadError
-from defectseg.image_io import encode_picture, read_image, to_rgb
+from defectseg.image_io import encode_picture, read_thumbnail
 from defectseg.inference.results import Row
 from defectseg.inference.verdict import Outcome
 from defectseg.page import render
-from defectseg.pictures import shrink
 
 # Above it the page would become too heavy to open; the tables have every row.
 MAX_CARDS = 300
@@ -81,7 +80,7 @@ def write_report(
 def _card(row: Row, overlay: Path, folder: Path) -> dict[str, Any]:
     card: dict[str, Any] = {"row": row, "thumbnail": "", "link": ""}
     try:
-        small = shrink(to_rgb(read_image(overlay)), _THUMBNAIL_PX)
+        small = read_thumbnail(overlay, _THUMBNAIL_PX)
     except ImageReadError:  # no overlay of an image that could not be read
         return card
     card["thumbnail"] = base64.b64encode(encode_picture(small)).decode()

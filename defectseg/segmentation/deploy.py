@@ -48,6 +48,16 @@ class _Interpolate(keras.layers.Layer):
         return _doubled(shape)
 
 
+class _Sigmoid(keras.layers.Layer):
+    """The sigmoid of a single channel: as one long row, of which engines take many at once."""
+
+    def call(self, inputs: Any) -> Any:
+        return tf.reshape(tf.sigmoid(tf.reshape(inputs, [1, -1])), tf.shape(inputs))
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return shape
+
+
 def deploy(
     network: keras.Model, settings: ModelSettings, *, own_levels: bool = False
 ) -> keras.Model:
@@ -80,7 +90,7 @@ def deploy(
         inputs = [image, levels]
         mean, divisor = (ops.reshape(levels[:, i], (-1, 1, 1, 1)) for i in (0, 1))
         standardised = (image - mean) / divisor
-    deployed = keras.Model(inputs, answer(standardised, core, settings, _Interpolate()))
+    deployed = keras.Model(inputs, answer(standardised, core, settings, _Interpolate(), _Sigmoid()))
     deployed.set_weights(network.get_weights())
     return deployed
 

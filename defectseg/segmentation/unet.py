@@ -52,7 +52,10 @@ def build_unet(settings: ModelSettings, *, pretrained: bool = True) -> keras.Mod
     image = keras.Input((None, None, settings.channels), name="image")
     # A name to go in by: a part of an image is standardised by the whole image's numbers.
     standardised = keras.layers.Identity(name=STANDARDISED)(standardise(image))
-    return keras.Model(image, answer(standardised, core, settings, _double), name="defectseg")
+    # float32 whatever the policy: probabilities near 0 and 1 need its digits.
+    sigmoid = keras.layers.Activation("sigmoid", dtype="float32", name="probability")
+    probability = answer(standardised, core, settings, _double, sigmoid)
+    return keras.Model(image, probability, name="defectseg")
 
 
 def build_trainable(settings: ModelSettings) -> keras.Model:
@@ -70,6 +73,7 @@ def answer(
     core: keras.Model,
     settings: ModelSettings,
     double: Callable[[keras.KerasTensor], keras.KerasTensor],
+    sigmoid: Callable[[keras.KerasTensor], keras.KerasTensor],
 ) -> keras.KerasTensor:
     """Connect a standardised image with its probabilities, through a core of `build_core`.
 
@@ -86,8 +90,7 @@ def answer(
     hidden = core(hidden)
     for _ in range(settings.downscale.bit_length() - 1):
         hidden = double(hidden)
-    # float32 whatever the policy: probabilities near 0 and 1 need its digits.
-    return keras.layers.Activation("sigmoid", dtype="float32", name="probability")(hidden)
+    return sigmoid(hidden)
 
 
 def standardise(image: keras.KerasTensor) -> keras.KerasTensor:
@@ -109,7 +112,7 @@ def build_core(settings: ModelSettings, *, pretrained: bool) -> keras.Model:
         with warnings.catch_warnings():
             # Of keras_applications: that models "usually" have 1 or 3 channels.
             warnings.filterwarnings("ignore", "This model usually expects", UserWarning)
-            return segmentation_models.Unet(
+            core = segmentation_models.Unet(
                 settings.backbone,
                 input_shape=(None, None, _core_channels(settings)),
                 classes=1,
@@ -127,6 +130,29 @@ def build_core(settings: ModelSettings, *, pretrained: bool) -> keras.Model:
                 "here, or set model.encoder_weights=null."
             ) from error
         raise
+    if not any(_is_foreign(layer) for layer in core.layers):
+        return core
+    known = keras.models.clone_model(core, clone_function=_replace_foreign)
+    known.set_weights(core.get_weights())
+    return known
+
+
+def _is_foreign(layer: keras.layers.Layer) -> bool:
+    """Tell whether only the library that made a layer could load it again (EfficientNet's)."""
+    return type(layer).__name__ == "FixedDropout" or _activates_by(layer, "swish")
+
+
+def _activates_by(layer: keras.layers.Layer, name: str) -> bool:
+    return isinstance(layer, keras.layers.Activation) and layer.activation.__name__ == name
+
+
+def _replace_foreign(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return a layer of Keras' own that computes the same."""
+    if _activates_by(layer, "swish"):
+        return keras.layers.Activation("silu", name=layer.name)
+    if type(layer).__name__ == "FixedDropout":
+        return keras.layers.Dropout(layer.rate, noise_shape=layer.noise_shape, name=layer.name)
+    return layer.__class__.from_config(layer.get_config())
 
 
 def _gather_patches(hidden: keras.KerasTensor, channels: int, downscale: int) -> keras.KerasTensor:
