@@ -1,4 +1,4 @@
-import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,20 +6,21 @@ import pytest
 from defectseg.bundle import (
     CALIBRATION,
     CONFIG,
-    MODEL,
     PARTS,
     BundleError,
-    file_sha256,
+    finish_bundle,
     load_bundle,
 )
+from defectseg.checksums import SUMS
 
 
 @pytest.fixture
 def copy(bundle_folder: Path, tmp_path: Path) -> Path:
-    """A bundle to be damaged: links to the parts of the trained one, which is left whole."""
-    for part in PARTS:
-        (tmp_path / part).symlink_to(bundle_folder / part)
-    return tmp_path
+    """A bundle to be damaged."""
+    folder = tmp_path / "run"
+    ignore = shutil.ignore_patterns("checkpoints", "tensorboard")
+    shutil.copytree(bundle_folder, folder, ignore=ignore)
+    return folder
 
 
 def replace(path: Path, text: str) -> None:
@@ -29,7 +30,8 @@ def replace(path: Path, text: str) -> None:
 
 def test_whole_bundle_is_read(bundle_folder: Path) -> None:
     bundle = load_bundle(bundle_folder)
-    assert bundle.model_path == bundle_folder / "model.keras"
+    assert bundle.folder == bundle_folder
+    assert bundle.exports["float32"].agreement == 1
     assert bundle.config.train.epochs == 6
     thresholds = bundle.calibration.thresholds
     assert 0 <= thresholds.review <= thresholds.fail <= 1
@@ -37,10 +39,13 @@ def test_whole_bundle_is_read(bundle_folder: Path) -> None:
         assert list(gate.baseline.deviations) == sorted(gate.baseline.deviations)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", [*PARTS, SUMS])
 def test_missing_part_is_named(copy: Path, part: str) -> None:
-    (copy / part).unlink()
-    with pytest.raises(BundleError, match=f"not a complete bundle: {part} missing.*--resume"):
+    if (copy / part).is_dir():
+        shutil.rmtree(copy / part)
+    else:
+        (copy / part).unlink()
+    with pytest.raises(BundleError, match=f"not a complete bundle: {part}.* missing.*--resume"):
         load_bundle(copy)
 
 
@@ -62,18 +67,34 @@ def test_settings_that_the_limits_were_not_set_with_are_refused(copy: Path) -> N
         load_bundle(copy)
 
 
-@pytest.mark.parametrize("part", ["robustness.csv", "metrics.json"])
-def test_a_part_of_another_calibration_is_refused(copy: Path, part: str) -> None:
-    # As an interrupted calibration leaves it: some parts are new, calibration.json is not.
-    replace(copy / part, (copy / part).read_text() + "\n")
-    with pytest.raises(BundleError, match=f"{part} is not the one .* defectseg calibrate --model"):
+@pytest.mark.parametrize(
+    "part",
+    ["model.keras", "engine/float32.bin", "engine/float32.xml", "robustness.csv", "MODEL_CARD.md"],
+)
+@pytest.mark.parametrize("change", ["cut", "altered", "absent"])
+def test_a_part_that_is_not_as_it_was_is_named(copy: Path, part: str, change: str) -> None:
+    data = (copy / part).read_bytes()
+    if change == "absent":
+        (copy / part).unlink()
+    else:
+        (copy / part).write_bytes(data[:-1] if change == "cut" else bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(BundleError, match=rf"{part}.*defectseg calibrate --model"):
         load_bundle(copy)
 
 
-def test_altered_model_is_refused(copy: Path) -> None:
-    replace(copy / MODEL, "of another training")
-    with pytest.raises(BundleError, match=r"model\.keras is not the model .*its hash differs"):
+def test_limits_that_were_changed_by_hand_are_refused(copy: Path) -> None:
+    text = (copy / CALIBRATION).read_text()
+    replace(copy / CALIBRATION, text.replace('"alpha": 0.25', '"alpha": 0.26'))
+    with pytest.raises(BundleError, match=r"calibration\.json was changed"):
         load_bundle(copy)
+    finish_bundle(copy)
+    assert load_bundle(copy).calibration.gate.alpha == 0.26
+
+
+def test_what_lies_beside_the_parts_does_not_matter(copy: Path) -> None:
+    (copy / "notes.txt").write_text("of people")
+    (copy / "engine" / "compiled.blob").write_text("of a cache")
+    load_bundle(copy)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +131,3 @@ def test_band_turned_upside_down_is_refused(copy: Path) -> None:
     replace(copy / CALIBRATION, turned.model_dump_json())
     with pytest.raises(BundleError, match=r"review = 0\.9 is above fail = 0\.1"):
         load_bundle(copy)
-
-
-def test_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()

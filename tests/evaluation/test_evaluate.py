@@ -26,7 +26,7 @@ CALIBRATION = Calibration(
     model_sha256="",
     data_sha256="",
     seen_sha256=(),
-    parts_sha256={},
+    engine="keras",
     created="",
 )
 
