@@ -58,7 +58,7 @@ DEFECT_COLUMNS = (
 # For people: a JPEG could be of 65,500 pixels, and would take as much memory as all the rest.
 _LONGEST_OVERLAY_PX = 4096
 # Errors of one file's name; all others say that nothing can be written any more.
-_OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR}
+_OF_ONE_FILE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR})
 
 # What the report shows as numbers.
 _SHOWN = ("defect_score", "sharpness", "sharpness_limit")
@@ -202,7 +202,7 @@ class Results:
         OSError
             If only these have no place, as with a name that is too long.
         """
-        with self._named_errors():
+        with self._named_errors(spared=_OF_ONE_FILE):
             write_mask(self.mask_path(image_name), inspection.mask)
             path = self.overlay_path(image_name)
             write_picture(path, draw_overlay(image, inspection.mask))
@@ -256,11 +256,11 @@ class Results:
         return self.output / folder / f"{self._names[image]}{suffix}"
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
+    def _named_errors(self, spared: frozenset[int] = frozenset()) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno in _OF_ONE_FILE:
+            if error.errno in spared:
                 raise
             raise OutputError(
                 f"{self.output} cannot be written to: {error.strerror or error}. What was done "

@@ -75,10 +75,14 @@ class GrowingTable:
         self._file.close()
 
     def _encode(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
-        text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
         # A file name that is not valid Unicode is kept, escaped, rather than refused.
-        return text.getvalue().encode("utf-8", "backslashreplace")
+        return "".join(map(self._encode_row, rows)).encode("utf-8", "backslashreplace")
+
+    def _encode_row(self, row: Mapping[str, Any]) -> str:
+        text = io.StringIO()
+        # Only by this end of line it also quotes a name that holds "\r".
+        csv.DictWriter(text, self._columns, lineterminator="\r\n").writerow(row)
+        return text.getvalue().removesuffix("\r\n") + "\n"
 
     def _cut_torn_row(self) -> None:
         """Cut off a last row that is not whole: a kill may come while it is written."""

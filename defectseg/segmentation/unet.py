@@ -139,20 +139,21 @@ def build_core(settings: ModelSettings, *, pretrained: bool) -> keras.Model:
 
 def _is_foreign(layer: keras.layers.Layer) -> bool:
     """Tell whether only the library that made a layer could load it again (EfficientNet's)."""
-    return type(layer).__name__ == "FixedDropout" or _activates_by(layer, "swish")
+    return type(layer).__name__ == "FixedDropout" or _activates_by_swish(layer)
 
 
-def _activates_by(layer: keras.layers.Layer, name: str) -> bool:
-    return isinstance(layer, keras.layers.Activation) and layer.activation.__name__ == name
+def _activates_by_swish(layer: keras.layers.Layer) -> bool:
+    return getattr(getattr(layer, "activation", None), "__name__", "") == "swish"
 
 
 def _replace_foreign(layer: keras.layers.Layer) -> keras.layers.Layer:
     """Return a layer of Keras' own that computes the same."""
-    if _activates_by(layer, "swish"):
-        return keras.layers.Activation("silu", name=layer.name)
     if type(layer).__name__ == "FixedDropout":
         return keras.layers.Dropout(layer.rate, noise_shape=layer.noise_shape, name=layer.name)
-    return layer.__class__.from_config(layer.get_config())
+    config = layer.get_config()
+    if _activates_by_swish(layer):
+        config["activation"] = "silu"
+    return layer.__class__.from_config(config)
 
 
 def _gather_patches(hidden: keras.KerasTensor, channels: int, downscale: int) -> keras.KerasTensor:

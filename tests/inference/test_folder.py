@@ -190,7 +190,7 @@ def test_every_inspected_image_has_a_mask_and_an_overlay_of_its_size(hostile: Re
         mask = read_image(hostile.output / "masks" / f"{kept}.png")
         assert mask.shape == size
         assert set(np.unique(mask)) <= {0, 255}
-        assert read_image(hostile.output / "overlays" / f"{kept}.jpg").shape == (*size, 3)
+        assert read_image(hostile.output / "overlays" / f"{kept}.jpg").shape[:2] == size
         assert np.count_nonzero(mask) == int(hostile.row(name)["defect_area_px"])
     masks = [path for path in (hostile.output / "masks").rglob("*") if path.is_file()]
     assert len(masks) == len(SAME) + len(OTHER)
@@ -238,7 +238,9 @@ def test_run_says_what_was_done_and_adds_up(hostile: Results, bundle_folder: Pat
     calibration = load_bundle(bundle_folder).calibration
     assert run["model_sha256"] == calibration.model_sha256
     assert run["thresholds"] == calibration.thresholds.model_dump()
-    assert (run["engine"], run["precision"]) == ("keras", "float32")
+    assert run["engine"] == "openvino"
+    assert run["precision"] == calibration.engine
+    assert run["finished"]
     assert run["input"] == str(hostile.source)
 
 
@@ -403,4 +405,4 @@ def test_large_image_is_inspected_at_its_own_size(bundle_folder: Path, tmp_path:
     result = predict_folder(bundle, tmp_path / "in", tmp_path / "out", product="Class1")
     assert not result.outcomes["ERROR"]
     assert read_image(tmp_path / "out" / "masks" / "large.png").shape == (3000, 4000)
-    assert read_image(tmp_path / "out" / "overlays" / "large.jpg").shape == (3000, 4000, 3)
+    assert read_image(tmp_path / "out" / "overlays" / "large.jpg").shape[:2] == (3000, 4000)

@@ -79,11 +79,11 @@ def test_unknown_product_is_an_error() -> None:
 def test_failing_engine_stops_one_image_and_not_the_folder(
     bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "load_engine", lambda model, config: Brightness())
+    monkeypatch.setattr(predictor, "load_engine", lambda *_, **__: Brightness())
     (tmp_path / "in").mkdir()
     for name, level, corner in (("a", 204, 0), ("b", 51, 1), ("c", 51, 2), ("d", 51, 0)):
         write_gray(tmp_path / "in" / f"{name}.png", picture(level, corner))
-    bundle = Bundle(bundle_folder, load_bundle(bundle_folder).config, CALIBRATION)
+    bundle = Bundle(bundle_folder, load_bundle(bundle_folder).config, CALIBRATION, {})
     rows = []
     predict_folder(
         bundle,
@@ -97,14 +97,13 @@ def test_failing_engine_stops_one_image_and_not_the_folder(
     assert read_mask(tmp_path / "out" / "masks" / "a.png").sum() == 150
 
 
-@pytest.fixture(scope="module")
-def engine(bundle_folder: Path) -> Engine:
-    bundle = load_bundle(bundle_folder)
-    return load_engine(bundle.model_path, bundle.config)
+@pytest.fixture(scope="module", params=["keras", "float32"])
+def engine(request: pytest.FixtureRequest, bundle_folder: Path) -> Engine:
+    return load_engine(bundle_folder, load_bundle(bundle_folder).config, request.param)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (65, 64), (50, 70, 3)])
-def test_keras_engine_takes_any_size(engine: Engine, shape: tuple[int, ...]) -> None:
+def test_engines_take_any_size(engine: Engine, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     probability = engine.probability(image)
     assert (probability.shape, probability.dtype) == (shape[:2], np.float32)
@@ -112,7 +111,7 @@ def test_keras_engine_takes_any_size(engine: Engine, shape: tuple[int, ...]) -> 
     assert probability.max() <= 1
 
 
-def test_keras_engine_answers_as_the_model_does(engine: Engine, bundle_folder: Path) -> None:
+def test_engines_answer_as_the_model_does(engine: Engine, bundle_folder: Path) -> None:
     import keras
 
     # Downscaled by 2, the network takes multiples of 2 · 32.

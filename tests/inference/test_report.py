@@ -10,7 +10,7 @@ import pytest
 
 from defectseg.image_io import write_picture
 from defectseg.inference import report
-from defectseg.inference.report import sort_worst_first, write_report
+from defectseg.inference.report import WorstFirst, write_report
 from defectseg.inference.results import PREDICTION_COLUMNS, Row, make_error_row
 
 
@@ -55,6 +55,13 @@ class Page(HTMLParser):
         self.sources += [named["src"] or ""] if "src" in named else []
 
 
+def taken(rows: list[Row]) -> WorstFirst:
+    worst = WorstFirst()
+    for one in rows:
+        worst.add(one)
+    return worst
+
+
 def written(folder: Path, rows: list[Row]) -> str:
     def overlay(image: str) -> Path:
         return folder / "overlays" / image
@@ -62,12 +69,12 @@ def written(folder: Path, rows: list[Row]) -> str:
     for one in rows:
         if one["outcome"] != "ERROR":
             write_picture(overlay(one["image"]), np.full((40, 50, 3), 99, np.uint8))
-    write_report(folder / "report.html", rows, overlay, bundle="the bundle")
+    write_report(folder / "report.html", taken(rows), overlay, bundle="the bundle")
     return (folder / "report.html").read_text("utf-8")
 
 
 def test_worst_first() -> None:
-    names = [one["image"] for one in sort_worst_first(ROWS)]
+    names = [one["image"] for one in taken(ROWS).rows()]
     assert names == [
         "sub/100% größer.png",
         "weak fail.png",
@@ -78,6 +85,14 @@ def test_worst_first() -> None:
         "pass.png",
         "caf\udce9.png",
     ]
+
+
+def test_only_what_is_shown_is_kept_and_all_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MAX_CARDS", 3)
+    worst = taken([row(f"{i:03}.png", "FAIL", i / 100) for i in range(100)] + ROWS)
+    assert [one["defect_score"] for one in worst.rows()] == [0.99, 0.98, 0.97]
+    assert worst.count == {"FAIL": 102, "PASS": 3, "REVIEW": 1, "RETAKE": 1, "ERROR": 1}
+    assert len(worst._kept) <= 6  # so that memory does not grow with the folder
 
 
 def test_page_has_its_heading_counts_and_a_card_an_image(tmp_path: Path) -> None:

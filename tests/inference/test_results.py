@@ -12,7 +12,8 @@ from defectseg.image_io import read_image, read_mask
 from defectseg.inference.predictor import Inspection
 from defectseg.inference.regions import Region
 from defectseg.inference.results import (
-    ResultsWriter,
+    OutputError,
+    Results,
     check_output,
     make_error_row,
     make_row,
@@ -67,7 +68,7 @@ def test_new_and_empty_folders_are_free(tmp_path: Path) -> None:
     ("output", "message"),
     [
         ("full", "full is not empty; it is left as it is"),
-        ("results", "results holds results of another run"),
+        ("results", "results holds results of another run.*go on with that run by --resume"),
         ("file", "file is not empty"),
         ("in/out", "in/out lies within .*in: its masks would be taken for images"),
         ("in/../in/x", "lies within"),
@@ -83,8 +84,8 @@ def test_folder_that_is_not_free_is_refused(tmp_path: Path, output: str, message
 
 def test_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be written to: Not a directory"):
-        ResultsWriter(tmp_path / "file" / "out", {}).__enter__()
+    with pytest.raises(OutputError, match=r"cannot be written to: Not a directory.*--resume"):
+        Results(tmp_path / "file" / "out", {})
 
 
 def inspection(mask: np.ndarray, *regions: Region) -> Inspection:
@@ -101,9 +102,11 @@ MASK[2:4, 1:3] = 1
 
 
 def write(output: Path, image: np.ndarray, found: Inspection, name: str = "sub/a.png") -> None:
-    with ResultsWriter(output, name_pictures([name, "b.png"])) as writer:
-        writer.write_inspection(make_row(name, found, image.shape[:2], "5a", 12.34), image, found)
-        writer.write_row(make_error_row("b.png", "cut off", 1.26, "6b"))
+    with Results(output, name_pictures([name, "b.png"])) as results:
+        results.write_pictures(name, image, found)
+        results.add(make_row(name, found, image.shape[:2], "5a", 12.34), found.regions)
+        results.add(make_error_row("b.png", "cut off", 1.26, "6b"))
+        results.publish()
 
 
 def test_tables_hold_the_columns_of_the_contract(tmp_path: Path) -> None:
@@ -130,17 +133,30 @@ def test_mask_and_overlay_lie_at_the_image_s_own_path(tmp_path: Path) -> None:
     assert overlay[2:4, 1:3, 0].mean() > overlay[2:4, 1:3, 1].mean() + 30
 
 
-def test_image_longer_than_a_jpeg_can_be_has_its_mask_whole(tmp_path: Path) -> None:
-    mask = np.zeros((70_000, 8), np.uint8)
-    mask[69_000:] = 1
-    write(tmp_path, mask * np.uint8(100), inspection(mask))
+def test_overlay_without_a_defect_is_the_image_itself(tmp_path: Path) -> None:
+    image = np.full(MASK.shape, 100, np.uint8)
+    write(tmp_path, image, inspection(np.zeros_like(MASK)))
+    overlay = read_image(tmp_path / "overlays" / "sub" / "a.jpg")
+    np.testing.assert_allclose(overlay, image, atol=2)
+
+
+def test_a_large_image_has_its_mask_whole_and_a_smaller_overlay(tmp_path: Path) -> None:
+    mask = np.zeros((70_000, 80), np.uint8)
+    mask[50_000, 5] = 1  # less than a pixel of the overlay
+    write(tmp_path, np.full_like(mask, 100), inspection(mask))
     np.testing.assert_array_equal(read_mask(tmp_path / "masks" / "sub" / "a.png"), mask)
-    assert read_image(tmp_path / "overlays" / "sub" / "a.jpg").shape[0] == 65_500
+    overlay = read_image(tmp_path / "overlays" / "sub" / "a.jpg").astype(int)
+    assert overlay.shape == (4096, 5, 3)
+    assert (overlay[..., 0] - overlay[..., 1]).max() > 30  # it is outlined all the same
+
+
+def start(output: Path, *, resume: bool) -> Results:
+    return Results(output, name_pictures(["a.png", "b.png", "c.png"]), resume=resume)
 
 
 def test_tables_of_an_interrupted_run_keep_another_name(tmp_path: Path) -> None:
-    with suppress(KeyboardInterrupt), ResultsWriter(tmp_path, {"b.png": "b"}) as writer:
-        writer.write_row(make_error_row("b.png", "cut off", 1))
+    with suppress(KeyboardInterrupt), start(tmp_path, resume=False) as results:
+        results.add(make_error_row("b.png", "cut off", 1))
         raise KeyboardInterrupt
     assert {path.name for path in tmp_path.iterdir()} == {
         "predictions.csv.part",
@@ -148,3 +164,46 @@ def test_tables_of_an_interrupted_run_keep_another_name(tmp_path: Path) -> None:
     }
     with (tmp_path / "predictions.csv.part").open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == ["b.png"]
+
+
+def test_a_resumed_run_knows_what_is_done_and_removes_what_was_begun(tmp_path: Path) -> None:
+    found = inspection(MASK, REGION)
+    with start(tmp_path, resume=False) as results:
+        results.add(make_row("a.png", found, (6, 8), "5a", 1), found.regions)
+        results.add(make_error_row("b.png", "cut off", 1, "6b"))
+        results.write_pictures("a.png", MASK, found)
+    begun = tmp_path / "masks" / f".{'0' * 32}.part"
+    begun.write_bytes(b"half a mask")
+    with start(tmp_path, resume=True) as results:
+        done = results.done()
+        assert {name: row["outcome"] for name, row in done.items()} == {
+            "a.png": "FAIL",
+            "b.png": "ERROR",
+        }
+        assert done["a.png"]["defect_score"] == 0.9
+        results.add(make_error_row("c.png", "cut off", 1, "7c"))
+        results.publish(["a.png", "b.png", "c.png"])
+    assert not begun.exists()
+    lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["image", "a.png", "b.png", "c.png"]
+    assert len((tmp_path / "defects.csv").read_text().splitlines()) == 2
+
+
+def test_an_image_whose_defects_are_not_all_there_is_not_done(tmp_path: Path) -> None:
+    found = inspection(MASK, REGION)
+    with start(tmp_path, resume=False) as results:
+        results.add(make_row("a.png", found, (6, 8), "5a", 1), ())  # as if the disk had lost them
+    with start(tmp_path, resume=True) as results:
+        assert results.done() == {}
+
+
+def test_rows_are_published_in_order_the_later_of_two_and_none_of_other_images(
+    tmp_path: Path,
+) -> None:
+    with start(tmp_path, resume=False) as results:
+        for name, error in (("c.png", "1"), ("b.png", "2"), ("a.png", "3"), ("c.png", "4")):
+            results.add(make_error_row(name, error, 1))
+        results.publish(["a.png", "c.png"])
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = [(row["image"], row["error"]) for row in csv.DictReader(file)]
+    assert rows == [("a.png", "3"), ("c.png", "4")]

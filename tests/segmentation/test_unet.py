@@ -75,16 +75,6 @@ def test_doubling_is_bilinear_resizing() -> None:
     np.testing.assert_allclose(doubled, tf.image.resize(pixels, (10, 14)), atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["resnet34", "mobilenetv2", "efficientnetb0", "vgg16"])
-def test_backbones_build_save_and_reload_without_our_code(backbone: str, tmp_path: Path) -> None:
-    model = build_unet(ModelSettings(backbone=backbone, decoder_filters=NARROW))
-    image = np.random.default_rng(3).uniform(0, 255, (1, 64, 64, 1)).astype(np.float32)
-    model.save(tmp_path / "model.keras")
-    reloaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    np.testing.assert_allclose(model(image), reloaded(image), atol=1e-6)
-
-
 @pytest.mark.parametrize("backbone", ["resnet19", "densenet121"])
 def test_a_backbone_that_does_not_work_is_named_with_those_that_do(backbone: str) -> None:
     with pytest.raises(ConfigError, match=rf"model.backbone = '{backbone}'.*resnet18"):

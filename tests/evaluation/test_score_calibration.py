@@ -6,7 +6,7 @@ import pytest
 from defectseg.config import parse_config
 from defectseg.dataset.manifest import Sample
 from defectseg.errors import DataError
-from defectseg.evaluation.calibration import calibrate_thresholds, score_areas
+from defectseg.evaluation.score_calibration import calibrate_thresholds, score_areas
 from defectseg.image_io import write_gray, write_mask
 from tests.engines import Brightness
 
