@@ -14,6 +14,7 @@ from defectseg.console import (
     TrainingProgress,
     bold,
     counting,
+    err,
     inspecting,
     out,
     print_json,
@@ -139,16 +140,20 @@ def predict(
     from defectseg.inference.folder import predict_folder
 
     bundle = load_bundle(model)
-    with inspecting(shown) as on_image:
-        result = predict_folder(
-            bundle,
-            source,
-            output,
-            product=product,
-            engine=engine,
-            resume=resume,
-            on_image=on_image,
-        )
+    try:
+        with inspecting(shown) as on_image:
+            result = predict_folder(
+                bundle,
+                source,
+                output,
+                product=product,
+                engine=engine,
+                resume=resume,
+                on_image=on_image,
+            )
+    except KeyboardInterrupt:
+        err.print(f"What was done is kept in {bold(output)}: go on with it by --resume.")
+        raise
     status = SOME_UNREADABLE if result.outcomes["ERROR"] else OK
     if shown == "json-lines":
         end = {"output": str(output), "outcomes": result.outcomes, "seconds": result.seconds}
