@@ -19,8 +19,7 @@ def count_cores() -> int:
 def one_core_each() -> Iterator[int]:
     """Let libraries compute on one core while threads of ours work side by side; yields how many.
 
-    Threads within threads are slower; and OpenBLAS, called from several threads at once, has been
-    seen to wait for itself for ever.
+    Threads within threads are slower.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)

@@ -15,6 +15,8 @@ import openvino as ov  # noqa: E402
 from openvino import properties  # noqa: E402
 from openvino.properties import hint  # noqa: E402
 
+_SIDE = 128  # of an image that every network takes
+
 
 class OpenVinoNetwork:
     """Runs an exported network; see `engines.Network`.
@@ -57,6 +59,10 @@ class OpenVinoNetwork:
         self.streams = streams
         self.precision = self._read_precision()
         self._own = threading.local()
+        # Once in this thread alone: where two threads are the first to hand it arrays, the library
+        # sets itself up in both, and each waits for the other for ever.
+        channels = self._compiled.inputs[0].partial_shape[3].get_length()
+        self.run(np.zeros((1, _SIDE, _SIDE, channels), np.uint8), np.ones((1, 2), np.float32))
 
     def run(
         self, parts: npt.NDArray[np.uint8], levels: npt.NDArray[np.float32]
