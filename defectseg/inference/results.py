@@ -185,11 +185,15 @@ class Results:
     def done(self) -> dict[str, Row]:
         """Return the rows that an interrupted run left, by image; those with all their defects."""
         predictions, defects = self._tables
-        found = Counter(row["image"] for row in defects.rows())
+        # A kill between the tables leaves regions without their image's row; they come twice then.
+        found = {(row["image"], row["region"]) for row in defects.rows()}
         return {
             row["image"]: row | {name: float(row[name]) for name in _SHOWN if row[name]}
             for row in predictions.rows()
-            if row["defect_regions"] in {"", str(found[row["image"]])}
+            if all(
+                (row["image"], str(number)) in found
+                for number in range(1, int(row["defect_regions"] or 0) + 1)
+            )
         }
 
     def write_pictures(

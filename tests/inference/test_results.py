@@ -197,6 +197,22 @@ def test_an_image_whose_defects_are_not_all_there_is_not_done(tmp_path: Path) ->
         assert results.done() == {}
 
 
+def test_regions_that_came_before_a_kill_do_not_count_twice(tmp_path: Path) -> None:
+    found = inspection(MASK, REGION)
+    row = make_row("a.png", found, (6, 8), "5a", 1)
+    with start(tmp_path, resume=False) as results:
+        results.add(row, found.regions)
+    part = tmp_path / "predictions.csv.part"
+    part.write_text(part.read_text().splitlines(keepends=True)[0])  # killed before its own row
+    with start(tmp_path, resume=True) as results:
+        assert results.done() == {}
+        results.add(row, found.regions)
+    with start(tmp_path, resume=True) as results:
+        assert list(results.done()) == ["a.png"]
+        results.publish(["a.png"])
+    assert len((tmp_path / "defects.csv").read_text().splitlines()) == 2
+
+
 def test_rows_are_published_in_order_the_later_of_two_and_none_of_other_images(
     tmp_path: Path,
 ) -> None:
