@@ -30,6 +30,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/magnetic_tile.py
 	$(BIN)/python benchmarks/synthetic.py
 	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/blur_classifier.py

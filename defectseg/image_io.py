@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from defectseg.atomic import write_atomically
 from defectseg.errors import DataError, ImageReadError
+from defectseg.image_checks import check_png, check_tiff
 
 # The second line is of formats that cannot be read: such a file is an error, not passed over.
 IMAGE_SUFFIXES = frozenset(
@@ -37,8 +38,22 @@ SMALLEST_STD = 1e-3  # of gray levels; a constant image is divided by this
 # likewise before a decompression bomb is unpacked.
 Image.MAX_IMAGE_PIXELS = None
 
+# Damaged tags are no news to the user: the image is read without them, or is an error.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 Number = TypeVar("Number", np.uint8, np.float32)
 
+# By the EXIF orientation, what brings the picture upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WHITE_IS_ZERO = (262, 0)  # a tag of TIFF, and its value
 _JPEG_QUALITY = 80  # pictures for people; a textured one is a third of what 95 makes it
 
 _SUPPORTED = "an 8- or 16-bit gray or colour image (PNG, JPEG, BMP or TIFF)"
@@ -107,7 +122,7 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
         raise ImageReadError(f"the file is empty (0 bytes); expected {_SUPPORTED}")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return _to_array(picture)
+            return _to_array(picture, data)
     except ImageReadError:
         raise
     except Exception as error:  # decoders raise almost anything on damaged data
@@ -115,7 +130,7 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
         raise ImageReadError(f"cannot be decoded ({reason}); expected {_SUPPORTED}") from error
 
 
-def _to_array(picture: Image.Image) -> npt.NDArray[np.uint8]:
+def _to_array(picture: Image.Image, data: bytes) -> npt.NDArray[np.uint8]:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise ImageReadError(
@@ -125,11 +140,19 @@ def _to_array(picture: Image.Image) -> npt.NDArray[np.uint8]:
     pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
     if pages != 1:
         raise ImageReadError(f"the file has {pages} pages; expected a single image")
+    if picture.format == "TIFF":
+        check_tiff(picture)
     picture.load()
-    ImageOps.exif_transpose(picture, in_place=True)
+    if picture.format == "PNG":
+        check_png(data, picture)
+    white_is_zero = picture.format == "TIFF" and _has_tag(picture, *_WHITE_IS_ZERO)
+    turn = _UPRIGHT.get(_read_orientation(picture))
+    if turn is not None:
+        picture = picture.transpose(turn)
     if picture.mode.startswith("I;16"):
         # Rounded, so that 65535 is 255 and 0 is 0.
-        return ((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8)
+        levels = ((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return 255 - levels if white_is_zero else levels  # of 8 bits Pillow turns them itself
     if picture.mode in {"1", "L", "LA", "La"}:
         return np.array(picture.convert("L"))
     if picture.mode in {"I", "F"}:
@@ -137,6 +160,18 @@ def _to_array(picture: Image.Image) -> npt.NDArray[np.uint8]:
     if picture.mode == "P":
         picture = picture.convert("RGBA")  # Pillow warns if RGB is made of a transparent palette
     return np.array(picture.convert("RGB"))
+
+
+def _has_tag(picture: Image.Image, tag: int, value: int) -> bool:
+    return bool(picture.tag_v2.get(tag) == value)  # type: ignore[attr-defined]
+
+
+def _read_orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation; that of an upright picture, if the tags cannot be read."""
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged tags raise almost anything
+        return 1
 
 
 def read_time_taken(data: bytes) -> datetime | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -27,7 +27,13 @@ from defectseg.image_io import (
 
 Array = npt.NDArray[np.uint8]
 
-steady = settings(deadline=None, derandomize=True, max_examples=200)
+# The same examples each time, however slow the machine.
+steady = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -20,6 +20,8 @@ DESCRIPTION = "ClassN/ with good images, ClassN_def/ with defective ones and lab
 
 _COLUMNS = ("index", *ELLIPSE_FIELDS)
 
+_LONGEST_INDEX = 18  # digits; Python refuses thousands of them
+
 
 def find(root: Path) -> list[Path]:
     """Return the ``*_def`` folders in `root`."""
@@ -129,7 +131,7 @@ def _read_rows(
             expected = f"{len(_COLUMNS)}: " + " ".join(_COLUMNS)
             problems.append(Problem(source, found, expected, "Correct or remove the row."))
             continue
-        if not cells[0].isdecimal():
+        if not cells[0].isdecimal() or len(cells[0]) > _LONGEST_INDEX:
             found, expected = f"index = {cells[0]!r}", "a whole number, the image's name"
             problems.append(Problem(source, found, expected, "Correct or remove the row."))
             continue

@@ -4,6 +4,7 @@
 ``number  defective  NNNN.PNG  has_mask  NNNN_label.PNG``, with 0 for the mask of a good image.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ _COLUMNS = "number, defective (0 or 1), image name, has mask (0 or 1), mask name
 
 def find(root: Path) -> list[Path]:
     """Return the ``Label/Labels.txt`` files below `root`."""
-    return sorted(root.glob("*/*/Label/Labels.txt"))
+    return sorted(path for path in root.glob("*/*/Label/Labels.txt") if path.is_file())
 
 
 def read(root: Path) -> LabelSet:
@@ -47,7 +48,7 @@ def read(root: Path) -> LabelSet:
             seen.add(name)
             image, mask = folder / name, labels.parent / mask_name if mask_name else None
             for path in (image, mask):
-                if path is not None and not path.is_file():
+                if path is not None and not os.path.isfile(path):  # noqa: PTH113 - never raises
                     problem = Problem(
                         source,
                         f"a row for {path.name}, but no such file in {path.parent}",
@@ -103,5 +104,7 @@ def _read_rows(labels: Path, problems: list[Problem]) -> Iterator[tuple[str, str
 
 def _is_sound(cells: list[str]) -> bool:
     if len(cells) != 5 or cells[1] not in {"0", "1"}:
+        return False
+    if "/" in cells[2] + cells[4]:  # another folder's, perhaps an image of the test set
         return False
     return cells[3] == cells[1] and (cells[4] == "0") == (cells[1] == "0")

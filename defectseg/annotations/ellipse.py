@@ -107,7 +107,7 @@ def parse_ellipse(fields: Mapping[str, str], source: str) -> Ellipse | list[Prob
     for name in ELLIPSE_FIELDS:
         text = fields[name].strip()
         try:
-            number = float(text)
+            number = math.nan if "_" in text else float(text)  # 5_0 is Python's alone
         except ValueError:
             number = math.nan
         if name == "angle":

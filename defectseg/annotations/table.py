@@ -15,7 +15,7 @@ from defectseg.annotations.ellipse import (
     LabelSet,
     parse_ellipse,
 )
-from defectseg.errors import Problem
+from defectseg.errors import DataError, Problem
 from defectseg.image_io import find_images
 
 NAME = "table"
@@ -27,7 +27,8 @@ _COLUMNS = ("image", *ELLIPSE_FIELDS)
 
 def find(root: Path) -> list[Path]:
     """Return the tables that lie in `root` itself."""
-    return sorted(path for path in root.iterdir() if path.suffix.lower() in {".csv", ".tsv"})
+    tables = (path for path in root.iterdir() if path.suffix.lower() in {".csv", ".tsv"})
+    return sorted(path for path in tables if path.is_file())
 
 
 def read(root: Path) -> LabelSet:
@@ -81,7 +82,10 @@ def _read_rows(table: Path, problems: list[Problem]) -> dict[str, list[tuple[str
     text = table.read_text(encoding="utf-8-sig", errors="replace")
     lines = text.splitlines()
     delimiter = max("\t;,", key=lambda mark: lines[0].count(mark)) if lines else ","
-    cells = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    try:
+        cells = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    except csv.Error as error:
+        raise DataError(f"{table} is no table that can be read: {error}.") from error
     order = _column_order(cells[0]) if cells else None
     start = 0 if order is None else 1
     words = [cell for cell in cells[0] if cell] if cells else []

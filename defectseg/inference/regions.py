@@ -68,7 +68,7 @@ def image_score(probability: npt.NDArray[np.float32], area_px: int) -> float:
     float
         In [0, 1), in steps, and at most 0.001 below that product; NaN where a probability is.
     """
-    return _strongest_sets(probability, area_px)[0]
+    return _find_strongest(probability, area_px)[0]
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,12 @@ def _reached_levels(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
     return reached[::-1]
 
 
-def _strongest_sets(
-    probability: npt.NDArray[np.float32], area_px: int
-) -> tuple[float, npt.NDArray[np.bool_]]:
-    """Return the score of an image, and the pixels of the set, or sets, that have it."""
+def _find_strongest(probability: npt.NDArray[np.float32], area_px: int) -> tuple[float, np.float32]:
+    """Return the score of an image, and the level of the set, or sets, that have it."""
     area_px = min(area_px, probability.size)
-    best, strongest = 0.0, None
+    best, best_level = 0.0, _LEVELS[0]
     if np.isnan(probability.max()):
-        return float("nan"), np.zeros(probability.shape, bool)
+        return float("nan"), best_level
     # No set scores more than all pixels of its level would together, nor more than the level:
     # most levels need no labels, and the low ones are not even counted.
     levels = list(_reached_levels(probability))
@@ -123,15 +121,21 @@ def _strongest_sets(
         bound, level = bounds.pop()
         if bound <= best + _SCORE_TOLERANCE:
             break
-        sets = _sets_at(level, probability)
-        scores = sets.scores(area_px)
-        if scores.max() > best:
-            best, strongest = float(scores.max()), (sets, scores == scores.max())
-    pixels = np.zeros(probability.shape, bool)
-    if strongest:
-        sets, chosen = strongest
-        pixels[sets.window] = chosen[sets.labels]
-    return best, pixels
+        score = float(_sets_at(level, probability).scores(area_px).max())
+        if score > best:
+            best, best_level = score, level
+    return best, best_level
+
+
+def _strongest_pixels(
+    probability: npt.NDArray[np.float32], area_px: int, score: float, level: np.float32
+) -> npt.NDArray[np.uint8]:
+    """Return 1 on the sets of `_find_strongest`."""
+    sets = _sets_at(level, probability)
+    pixels = np.zeros(probability.shape, np.uint8)
+    chosen = sets.scores(min(area_px, probability.size)) == score
+    pixels[sets.window] = chosen[sets.labels]
+    return pixels
 
 
 def _connected_sets(
@@ -179,7 +183,7 @@ def find_regions(
     mask : ndarray of shape (H, W), uint8
         1 on the regions that are kept.
     """
-    score, strongest = _strongest_sets(probability, area_px)
+    score, level = _find_strongest(probability, area_px)
     mask = np.zeros(probability.shape, np.uint8)
     regions: list[Region] = []
     if score < least_score:
@@ -187,7 +191,8 @@ def find_regions(
     labels, stats = _connected_sets((probability >= pixel_threshold).view(np.uint8))
     scores = _score_regions(probability, labels, len(stats), area_px, least_score)
     if score > 0 and not (scores >= least_score).any():
-        labels, stats = _connected_sets(strongest.view(np.uint8))
+        del labels  # of a large image it is most of the memory
+        labels, stats = _connected_sets(_strongest_pixels(probability, area_px, score, level))
         scores = np.full(len(stats), score)
     for label in 1 + np.flatnonzero(scores[1:] >= least_score):
         left, top, width, height, _ = stats[label]

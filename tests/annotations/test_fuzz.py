@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from defectseg.annotations.ellipse import ELLIPSE_FIELDS, LARGEST_PX, Ellipse, LabelSet
@@ -19,7 +19,13 @@ from defectseg.annotations.layouts import READERS, detect_layout, read_labels
 from defectseg.errors import DataError, DefectsegError
 from defectseg.image_io import find_images
 
-steady = settings(deadline=None, derandomize=True, max_examples=200)
+# The same examples each time, however slow the machine.
+steady = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 # Image files, empty: a reader of labels goes by their names. None of them means more elsewhere.
 ARTICLE = ("Class1/1.png", "Class1/2.png", "Class1_def/1.png", "Class1_def/2.png")
@@ -195,7 +201,7 @@ CELLS = st.one_of(
     st.sampled_from(["", "nan", "inf", "-inf", "1e400", "-1e400", "1e-400", "0x1", "²", "½"]),
     st.sampled_from(["1,5", "1;5", "1'000", "--5", "5.5.5", "(5)", "5\0", "\ufeff5", '"', '""']),
     st.sampled_from(["0001.PNG", "0002.PNG", "0002_label.PNG", "a/1.png", ".\\a\\1.png"]),
-    st.sampled_from(["..", ".", "/", "\\", "n" * 300, "n" * 140_000, "9" * 400, "9" * 5000]),
+    st.sampled_from(["..", ".", "/", "\\", "n" * 300, "9" * 400, "9" * 5000]),
     st.floats().map(repr),
     st.integers().map(str),
     st.text(max_size=8),
