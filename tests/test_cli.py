@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from defectseg.annotations.layouts import READERS
-from defectseg.bundle import load_bundle
+from defectseg.bundle import finish_bundle, load_bundle
 from defectseg.cli import Layout, app
 from defectseg.dataset.manifest import read_manifest
 from defectseg.image_io import read_image
@@ -173,6 +173,7 @@ def test_a_bundle_is_swept_and_calibrated_anew(bundle_folder: Path, tmp_path: Pa
     seen = (*before.seen_sha256, stranger)
     text = before.model_copy(update={"seen_sha256": seen}).model_dump_json()
     (model / "calibration.json").write_text(text)
+    finish_bundle(model)
     trained_on = load_bundle(model).config.data
     data = other_data(
         trained_on, tmp_path / "data", pd.read_csv(trained_on / "manifest.csv")["width"] > 0

@@ -136,7 +136,7 @@ def predict_folder(
             "calibrated": bundle.calibration.created,
             "thresholds": bundle.calibration.thresholds.model_dump(),
             "outcomes": dict(outcomes),
-            "ignored": list(shown),
+            "ignored": list(ignored),
         },
     )
     return FolderResult(output, outcomes, len(found) - len(left), shown, seconds)

@@ -218,7 +218,11 @@ def test_output_made_read_only_midway_is_one_clear_error(
     process = start(bundle_folder, images, output)
     wait_for_rows(output, process)
     masks = mounted("--bind", str(output / "masks"), at=output / "masks")
-    subprocess.run(["mount", "-o", "remount,bind,ro", str(masks)], check=True)
+    for _ in range(200):  # while a file of it is being written, it cannot be
+        if not subprocess.run(
+            ["mount", "-o", "remount,bind,ro", str(masks)], check=False
+        ).returncode:
+            break
     status, printed = finish(process)
     assert status == 2, printed
     assert printed.count("Error") == 1
