@@ -17,6 +17,7 @@ Indices = npt.NDArray[np.int64]
 _LEVELS: npt.NDArray[np.float32] = expit(np.linspace(-6, 10, 41)).astype(np.float32)
 # How much a score may be below the highest product: what faint noise scores exactly, nobody needs.
 _SCORE_TOLERANCE = 0.001
+_PIXELS_AT_ONCE = 1 << 20  # for the memory's sake
 
 
 @dataclass(frozen=True)
@@ -188,17 +189,14 @@ def find_regions(
     regions: list[Region] = []
     if score < least_score:
         return score, regions, mask
-    labels, stats = _connected_sets((probability >= pixel_threshold).view(np.uint8))
-    scores = _score_regions(probability, labels, len(stats), area_px, least_score)
+    found = _list_sets((probability >= pixel_threshold).view(np.uint8))
+    scores = _score_regions(probability, found, area_px, least_score)
     if score > 0 and not (scores >= least_score).any():
-        del labels  # of a large image it is most of the memory
-        labels, stats = _connected_sets(_strongest_pixels(probability, area_px, score, level))
-        scores = np.full(len(stats), score)
-    for label in 1 + np.flatnonzero(scores[1:] >= least_score):
-        left, top, width, height, _ = stats[label]
-        window = np.s_[top : top + height, left : left + width]
-        rows, columns = np.nonzero(labels[window] == label)
-        rows, columns = rows + top, columns + left
+        found = _list_sets(_strongest_pixels(probability, area_px, score, level))
+        scores = np.full(found.count, score)
+    _, width = mask.shape
+    for label in map(int, np.flatnonzero(scores >= least_score)):
+        rows, columns = np.divmod(found.pixels_of(label), width)
         if as_ellipses and _lies_within(rows, columns, mask.shape):
             rows, columns = _as_ellipse(rows, columns, mask.shape)
         mask[rows, columns] = 1
@@ -206,33 +204,56 @@ def find_regions(
     return score, sorted(regions, key=lambda region: -region.score), mask
 
 
-def _score_regions(
-    probability: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int32],
-    count: int,
-    area_px: int,
-    least_score: float,
-) -> npt.NDArray[np.float64]:
-    """Return the score of each region by its label: the highest among the sets it shares a pixel
-    with. One that stays below `least_score` may come out lower than it is.
+@dataclass(frozen=True)
+class _PixelList:
+    """The pixels of connected sets, set by set, by their place in the flattened image.
+
+    Of a large image an array of labels would be most of the memory.
     """
-    rows, columns = np.nonzero(labels > 0)  # of truth values it is ten times as fast
-    owner = labels[rows, columns]
-    scores = np.full(count, -np.inf)
+
+    pixels: Indices
+    owner: npt.NDArray[np.int32]
+    count: int
+
+    def pixels_of(self, label: int) -> Indices:
+        first, last = np.searchsorted(self.owner, [label, label + 1])
+        return self.pixels[first:last]
+
+
+def _list_sets(chosen: npt.NDArray[np.uint8]) -> _PixelList:
+    labels, stats = _connected_sets(chosen)
+    pixels = np.flatnonzero(chosen)
+    owner = labels.ravel()[pixels] - 1
+    order = np.argsort(owner, kind="stable")
+    return _PixelList(pixels[order], owner[order], len(stats) - 1)
+
+
+def _score_regions(
+    probability: npt.NDArray[np.float32], regions: _PixelList, area_px: int, least_score: float
+) -> npt.NDArray[np.float64]:
+    """Return the score of each region: the highest among the sets it shares a pixel with.
+
+    One that stays below `least_score` may come out lower than it is.
+    """
+    scores = np.full(regions.count, -np.inf)
     area_px = min(area_px, probability.size)
     for level in _reached_levels(probability):
-        if level < least_score or level <= scores[1:].min(initial=1):
+        if level < least_score or level <= scores.min(initial=1):
             break
         sets = _sets_at(level, probability)
+        by_label = sets.scores(area_px)
         down, across = sets.window
-        inside = (
-            (rows >= down.start)
-            & (rows < down.stop)
-            & (columns >= across.start)
-            & (columns < across.stop)
-        )
-        own = sets.labels[rows[inside] - down.start, columns[inside] - across.start]
-        np.maximum.at(scores, owner[inside], sets.scores(area_px)[own])
+        for first in range(0, len(regions.pixels), _PIXELS_AT_ONCE):
+            part = slice(first, first + _PIXELS_AT_ONCE)
+            rows, columns = np.divmod(regions.pixels[part], probability.shape[1])
+            inside = (
+                (rows >= down.start)
+                & (rows < down.stop)
+                & (columns >= across.start)
+                & (columns < across.stop)
+            )
+            own = sets.labels[rows[inside] - down.start, columns[inside] - across.start]
+            np.maximum.at(scores, regions.owner[part][inside], by_label[own])
     return scores
 
 
