@@ -26,6 +26,7 @@ COMMANDS = (
     "robustness",
     "calibrate",
     "predict",
+    "export",
     "sharpness",
     "monitor",
     "demo",
@@ -234,3 +235,20 @@ def test_usage_and_data_errors_end_with_2_and_write_nothing(
     assert message in text
     assert "Traceback" not in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_quiet_and_json_lines_exclude_each_other(bundle_folder: Path, tmp_path: Path) -> None:
+    words = ("--model", bundle_folder, "--input", tmp_path, "--output", tmp_path / "out")
+    status, text = run("predict", *words, "--quiet", "--json-lines")
+    assert status == 2
+    assert "choose one" in text
+
+
+def test_a_network_is_exported_and_compared(bundle_folder: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(bundle_folder, tmp_path / "copy")
+    status, text = run("export", "--model", model, "--format", "float32")
+    assert status == 0, text
+    assert "same verdict" in text
+    assert "100.0 %" in text
+    assert "float32: in " in text
+    load_bundle(model)

@@ -194,7 +194,7 @@ def find_regions(
     if score > 0 and not (scores >= least_score).any():
         found = _list_sets(_strongest_pixels(probability, area_px, score, level))
         scores = np.full(found.count, score)
-    _, width = mask.shape
+    width = int(probability.shape[1])
     for label in map(int, np.flatnonzero(scores >= least_score)):
         rows, columns = np.divmod(found.pixels_of(label), width)
         if as_ellipses and _lies_within(rows, columns, mask.shape):

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from defectseg.bundle import load_bundle
+from defectseg.bundle import load_bundle, read_exports
 
 
 def test_the_card_says_what_the_bundle_holds(bundle_folder: Path) -> None:
@@ -27,3 +27,14 @@ def test_the_card_says_what_the_bundle_holds(bundle_folder: Path) -> None:
         assert f"| {product} | {area} | {gate.sharpness_limit:.2f} | {ranked} |" in card
         for kind in ("gaussian blur, σ, px", "noise, σ, gray levels", "jpeg, quality"):
             assert f"| {product} | {kind} |" in card
+
+
+def test_the_card_says_how_the_exported_networks_differ(bundle_folder: Path) -> None:
+    card = (bundle_folder / "MODEL_CARD.md").read_text()
+    bundle = load_bundle(bundle_folder)
+    assert f"are those of the engine `{bundle.calibration.engine}`" in card
+    for name, own in read_exports(bundle_folder).items():
+        (row,) = [line for line in card.splitlines() if line.startswith(f"| {name} | ")]
+        assert f"| {own.images} | {100 * own.agreement:.1f} % | {own.iou_drop:.4f} |" in row
+        assert row.endswith(f"| refused: {own.refused} |" if own.refused else "| accepted |")
+    assert bundle.exports["float32"].precision == "float32"
