@@ -6,13 +6,13 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from defectseg import exporting
 from defectseg.bundle import Bundle, load_bundle
 from defectseg.dataset.manifest import divide, read_manifest
 from defectseg.evaluation import parity
 from defectseg.exporting import add_exports
 from defectseg.image_io import read_image
 from defectseg.inference.keras_network import KerasNetwork
+from defectseg.segmentation import export
 
 pytestmark = pytest.mark.slow
 
@@ -27,11 +27,10 @@ def bundle(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bun
 @pytest.fixture(scope="module")
 def exported(bundle: Bundle, prepared: Path) -> Bundle:
     split = divide(read_manifest(prepared))
-    measured = add_exports(bundle, ["onnx", "saved-model", "float32"], split["train"], split["val"])
+    measured = add_exports(bundle, ["onnx", "saved-model"], split["train"], split["val"])
     assert {name: own.refused for name, own in measured.items()} == {
         "onnx": "",
         "saved-model": "",
-        "float32": "",
     }
     return load_bundle(bundle.folder)  # whole again, with the new parts
 
@@ -53,8 +52,8 @@ def test_other_runtimes_answer_whole_images_as_keras_does(exported: Bundle, prep
     session = onnxruntime.InferenceSession(exported.folder / "engine" / "network.onnx")
     (answer,) = session.run(None, {"image": pixels})
     np.testing.assert_allclose(answer[..., 0], expected, atol=1e-4)
-    served = tf.saved_model.load(exported.folder / "engine" / "saved_model").serve(pixels)
-    np.testing.assert_allclose(np.asarray(served)[..., 0], expected, atol=1e-4)
+    loaded = tf.saved_model.load(exported.folder / "engine" / "saved_model")
+    np.testing.assert_allclose(np.asarray(loaded.serve(pixels))[..., 0], expected, atol=1e-4)
 
 
 def test_what_differs_too_much_is_refused_and_what_was_there_stays(
@@ -75,7 +74,7 @@ def test_an_interrupted_export_leaves_the_bundle_as_it_was(
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting, "_compare", stop)
+    monkeypatch.setattr(export, "export_network", stop)
     split = divide(read_manifest(prepared))
     with pytest.raises(KeyboardInterrupt):
         add_exports(exported, ["float32"], split["train"], split["val"])
