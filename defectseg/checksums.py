@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from defectseg.atomic import write_atomically
@@ -53,10 +54,13 @@ def find_altered(folder: Path, needed: Iterable[str]) -> list[str]:
     ]
     if len(listed) != len(text.splitlines()) or not text.endswith("\n"):
         problems.append(f"{SUMS} is damaged")
+    there = {name: folder / name for name in listed if (folder / name).is_file()}
+    with ThreadPoolExecutor() as pool:  # a bundle has some hundred megabytes
+        found = dict(zip(there, pool.map(file_sha256, there.values()), strict=True))
     for name, sha256 in listed.items():
-        if not (folder / name).is_file():
+        if name not in found:
             problems.append(f"{name} is missing")
-        elif file_sha256(folder / name) != sha256:
+        elif found[name] != sha256:
             problems.append(f"{name} was changed (its hash differs)")
     return problems
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.masks import ellipse_pixels
@@ -14,7 +13,7 @@ from defectseg.dataset.masks import ellipse_pixels
 Indices = npt.NDArray[np.int64]
 
 # Close together where networks are sure, at both ends.
-_LEVELS: npt.NDArray[np.float32] = expit(np.linspace(-6, 10, 41)).astype(np.float32)
+_LEVELS: npt.NDArray[np.float32] = (1 / (1 + np.exp(-np.linspace(-6, 10, 41)))).astype(np.float32)
 # How much a score may be below the highest product: what faint noise scores exactly, nobody needs.
 _SCORE_TOLERANCE = 0.001
 _PIXELS_AT_ONCE = 1 << 20  # for the memory's sake

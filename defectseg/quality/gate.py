@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
 
 from defectseg.bundle import BundleError, Gate, ProductGate, Reference
 from defectseg.image_io import to_gray
@@ -109,11 +108,13 @@ class _Neighbours:
     def __init__(self, references: Sequence[Reference], metric: npt.NDArray[np.float64]) -> None:
         self._references = references
         points = np.array([own.coordinates for own in references]).reshape(-1, len(metric))
-        self._tree = KDTree(points @ metric.T)
+        self._points = points @ metric.T
 
     def find(self, point: npt.NDArray[np.float64]) -> _Near:
-        count = min(_NEIGHBOURS, len(self._references))
-        distances, nearest = self._tree.query(point, k=range(1, count + 1))
+        # All of them, which are some hundreds: SciPy's tree takes longer to import than this ever.
+        distances = np.linalg.norm(self._points - point, axis=1)
+        nearest = np.argsort(distances, kind="stable")[:_NEIGHBOURS]
+        distances = distances[nearest]
         weights = 1 / np.maximum(distances, 1e-9)
         own = [self._references[index] for index in nearest]
         return _Near(
