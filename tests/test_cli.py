@@ -248,7 +248,6 @@ def test_a_network_is_exported_and_compared(bundle_folder: Path, tmp_path: Path)
     model = shutil.copytree(bundle_folder, tmp_path / "copy")
     status, text = run("export", "--model", model, "--format", "float32")
     assert status == 0, text
-    assert "same verdict" in text
     assert "100.0 %" in text
     assert "float32: in " in text
     load_bundle(model)
