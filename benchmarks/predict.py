@@ -226,11 +226,18 @@ def measure(run: Path, images: Path, folder: Path, rounds: int) -> dict[str, Any
 
 def start_process(words: list[Any]) -> float:
     """Run Python on words; return its peak memory in MiB."""
-    process = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{words} ended with {status}")
-    return usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+    # By way of a small process: a child is said to have held what its parent does.
+    launch = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run([sys.executable, *sys.argv[1:]], check=True)\n"
+        "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))"
+    )
+    command = [sys.executable, "-c", launch, *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{words} ended with {done.returncode}: {done.stderr}")
+    peak = int(done.stderr.split()[-1])
+    return peak / (1024 if sys.platform == "linux" else 1024**2)
 
 
 def predict_words(run: Path, images: Path, output: Path) -> list[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from defectseg import __version__
-from defectseg.atomic import write_atomically
+from defectseg.atomic import TEMPORARY, write_atomically
 from defectseg.bundle import CALIBRATION, Bundle
 from defectseg.checksums import file_sha256
 from defectseg.config import EngineKind
@@ -104,14 +104,13 @@ def predict_folder(
     }
     if resume:
         _check_same_run(output, run)
-    outcomes: Counter[str] = Counter()
+    # Before any table: whatever a kill leaves, it is told how it was made.
+    _write_run(output, run | {"finished": None})
     worst = WorstFirst()
     names = name_pictures(file.relative for file in found)
     with Results(output, names, resume=resume) as results:
-        _write_run(output, run | {"finished": None})
 
         def note(row: Row) -> None:
-            outcomes[row["outcome"]] += 1
             worst.add(row)
             on_image(row, len(found))
 
@@ -135,17 +134,17 @@ def predict_folder(
             "seconds": round(seconds, 1),
             "calibrated": bundle.calibration.created,
             "thresholds": bundle.calibration.thresholds.model_dump(),
-            "outcomes": dict(outcomes),
+            "outcomes": dict(worst.count),
             "ignored": list(ignored),
         },
     )
-    return FolderResult(output, outcomes, len(found) - len(left), shown, seconds)
+    return FolderResult(output, worst.count, len(found) - len(left), shown, seconds)
 
 
 def _check_same_run(output: Path, run: Mapping[str, Any]) -> None:
     """Check that the results in a folder were made as they are to be made now."""
-    if not output.is_dir() or not any(output.iterdir()):
-        return
+    if not output.is_dir() or all(path.match(TEMPORARY) for path in output.iterdir()):
+        return  # it was killed before it began
     try:
         before = json.loads((output / RUN).read_bytes())
         differing = [name for name, value in run.items() if before.get(name) != value]

@@ -286,6 +286,17 @@ def test_a_run_is_not_gone_on_with_by_another_engine_or_without_its_record(
     assert read(output / "predictions.csv") == read(undisturbed / "predictions.csv")
 
 
+def test_what_was_killed_before_it_began_can_be_gone_on_with(
+    bundle_folder: Path, images: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / f".{'0' * 32}.part").write_text("{")  # its record was being written
+    status, printed = finish(start(bundle_folder, images, output, "--resume"))
+    assert status == 0, printed
+    check_same(output, undisturbed)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_quiet_and_json_lines_say_nothing_and_everything(
     bundle_folder: Path, images: Path, undisturbed: Path, tmp_path: Path
