@@ -13,6 +13,8 @@ from defectseg.errors import ConfigError
 ENCODER_STRIDE = 32
 # The layer whose output is the standardised image; whoever starts behind it standardises first.
 STANDARDISED = "standardised"
+# The layer of the probabilities, before they are brought to the image's size.
+PROBABILITY = "probability"
 
 
 _WINDOW = 36  # squares of the network's grid: its memory is the same whatever its resolution

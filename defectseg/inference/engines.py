@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -71,8 +72,9 @@ class Network(Protocol):
 
         Returns
         -------
-        ndarray of shape (N, H, W), float32
-            In [0, 1].
+        ndarray of shape (N, h, w), float32
+            In [0, 1], of the resolution that the network computes at: the parts' own, or coarser by
+            a power of two.
         """
 
 
@@ -112,8 +114,9 @@ class NetworkEngine:
             return [self._answer_windows(image) for image in images]
         height, width = images[0].shape[:2]
         prepared = [self._prepare(image) for image in images]
-        answers = self._run([part for part, _ in prepared], [levels for _, levels in prepared])
-        return [answer[:height, :width] for answer in answers]
+        parts = [part for part, _ in prepared]
+        answers = self._run(parts, [levels for _, levels in prepared])
+        return [_enlarge(answer, len(parts[0]))[:height, :width] for answer in answers]
 
     def _fits_a_window(self, image: npt.NDArray[np.uint8]) -> bool:
         # Padding brings it to the window's side at most, which is a multiple itself.
@@ -132,7 +135,7 @@ class NetworkEngine:
             self._window_px,
             self._multiple,
         )
-        return answer[:height, :width]
+        return _enlarge(answer, len(padded))[:height, :width]
 
     def _run(
         self, parts: Sequence[npt.NDArray[np.uint8]], levels: Sequence[Levels]
@@ -174,6 +177,14 @@ class NetworkEngine:
             for answer, (rows, columns) in zip(answers, self._views, strict=True)
         ]
         return np.asarray(np.mean(turned, axis=0), np.float32)
+
+
+def _enlarge(answer: npt.NDArray[np.float32], height: int) -> npt.NDArray[np.float32]:
+    """Return an answer in its image's size, interpolated linearly as the trained network does."""
+    while len(answer) < height:
+        enlarged = cv2.resize(answer, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+        answer = np.asarray(enlarged, np.float32)
+    return answer
 
 
 def load_engine(

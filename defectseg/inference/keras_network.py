@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from defectseg.config import STANDARDISED
+from defectseg.config import PROBABILITY, STANDARDISED
 from defectseg.image_io import standardise
 
 
@@ -24,7 +24,9 @@ class KerasNetwork:
 
     def __init__(self, path: Path) -> None:
         model = keras.models.load_model(path, compile=False)
-        behind = keras.Model(model.get_layer(STANDARDISED).output, model.output)
+        behind = keras.Model(
+            model.get_layer(STANDARDISED).output, model.get_layer(PROBABILITY).output
+        )
         # Of any size, so that it is traced once.
         signature = tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)
         self._run = tf.function(

@@ -1,5 +1,6 @@
 """Images in windows: large ones, so that memory does not grow with the image, or all alike."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ class _Span:
     seen: slice
     weights: npt.NDArray[np.float32]
 
+    def at(self, scale: int) -> slice:
+        """Return what it sees in a picture that is coarser by `scale`."""
+        return slice(self.seen.start // scale, self.seen.stop // scale)
+
 
 def map_windows(
     run: Callable[[Sequence[npt.NDArray[np.uint8]]], Iterable[npt.NDArray[np.float32]]],
@@ -31,8 +36,8 @@ def map_windows(
     Parameters
     ----------
     run : callable
-        Takes windows of one size, ``(h, w, …)`` uint8; returns ``(h, w)`` float32 of each, in
-        their order.
+        Takes windows of one size, ``(h, w, …)`` uint8; returns ``(h / s, w / s)`` float32 of
+        each, in their order; s divides `multiple`.
     image : ndarray of shape (H, W, …), uint8
         H and W multiples of `multiple`.
     window_px : int
@@ -43,7 +48,7 @@ def map_windows(
 
     Returns
     -------
-    ndarray of shape (H, W), float32
+    ndarray of shape (H / s, W / s), float32
         Windows overlap by 12 squares, or by half of themselves if that is less. In the middle of
         an overlap one answer passes into the other; nearer to its border a window is not heard,
         for a network answers worse there.
@@ -54,12 +59,15 @@ def map_windows(
         for rows in _plan_spans(height, window_px, multiple)
         for columns in _plan_spans(width, window_px, multiple)
     ]
-    answers = run([image[rows.seen, columns.seen] for rows, columns in windows])
+    answers = iter(run([image[rows.seen, columns.seen] for rows, columns in windows]))
+    first = next(answers)
     if len(windows) == 1:
-        return next(iter(answers))
-    total = np.zeros((height, width), np.float32)
-    for (rows, columns), answer in zip(windows, answers, strict=True):
-        total[rows.seen, columns.seen] += answer * rows.weights[:, None] * columns.weights
+        return first
+    scale = len(windows[0][0].weights) // len(first)
+    total = np.zeros((height // scale, width // scale), np.float32)
+    for (rows, columns), answer in zip(windows, itertools.chain([first], answers), strict=True):
+        weights = rows.weights[::scale, None] * columns.weights[::scale]
+        total[rows.at(scale), columns.at(scale)] += answer * weights
     return total
 
 

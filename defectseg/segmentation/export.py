@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,22 +105,8 @@ def _quantise(model: ov.Model, samples: Sequence[Sample], config: Config) -> ov.
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         return nncf.quantize(
-            model,
-            nncf.Dataset(list(samples), prepare),
-            subset_size=len(samples),
-            # Its convolution only interpolates, and what it interpolates decides.
-            ignored_scope=nncf.IgnoredScope(names=list(_interpolations(model))),
+            model, nncf.Dataset(list(samples), prepare), subset_size=len(samples)
         )
-
-
-def _interpolations(model: ov.Model) -> Iterator[str]:
-    """Yield the names of the convolutions that only interpolate; see `deploy._Interpolate`."""
-    for operation in model.get_ops():
-        if operation.get_type_name() == "DepthToSpace":
-            node = operation
-            while node.get_type_name() != "Convolution":
-                node = node.input_value(0).get_node()
-            yield node.get_friendly_name()
 
 
 def _save_onnx(whole: keras.Model, path: Path) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable
 
 # segmentation_models picks its Keras when it is imported; tf.keras is Keras 3 today.
 os.environ["SM_FRAMEWORK"] = "tf.keras"
@@ -15,7 +14,7 @@ from keras import ops
 with contextlib.redirect_stdout(io.StringIO()):  # it greets on standard output
     import segmentation_models
 
-from defectseg.config import STANDARDISED, ModelSettings
+from defectseg.config import PROBABILITY, STANDARDISED, ModelSettings
 from defectseg.errors import ConfigError
 from defectseg.image_io import SMALLEST_STD
 
@@ -53,9 +52,9 @@ def build_unet(settings: ModelSettings, *, pretrained: bool = True) -> keras.Mod
     # A name to go in by: a part of an image is standardised by the whole image's numbers.
     standardised = keras.layers.Identity(name=STANDARDISED)(standardise(image))
     # float32 whatever the policy: probabilities near 0 and 1 need its digits.
-    sigmoid = keras.layers.Activation("sigmoid", dtype="float32", name="probability")
-    probability = answer(standardised, core, settings, _double, sigmoid)
-    return keras.Model(image, probability, name="defectseg")
+    sigmoid = keras.layers.Activation("sigmoid", dtype="float32", name=PROBABILITY)
+    probability = sigmoid(answer(standardised, core, settings))
+    return keras.Model(image, enlarge(probability, settings), name="defectseg")
 
 
 def build_trainable(settings: ModelSettings) -> keras.Model:
@@ -69,15 +68,12 @@ def build_trainable(settings: ModelSettings) -> keras.Model:
 
 
 def answer(
-    standardised: keras.KerasTensor,
-    core: keras.Model,
-    settings: ModelSettings,
-    double: Callable[[keras.KerasTensor], keras.KerasTensor],
-    sigmoid: Callable[[keras.KerasTensor], keras.KerasTensor],
+    standardised: keras.KerasTensor, core: keras.Model, settings: ModelSettings
 ) -> keras.KerasTensor:
-    """Connect a standardised image with its probabilities, through a core of `build_core`.
+    """Connect a standardised image with the logits of a core of `build_core`.
 
-    `double` gives twice the height and width, interpolated linearly.
+    They are of the resolution that the network computes at, ``settings.downscale`` times coarser
+    than the image.
     """
     hidden = standardised
     channels = _core_channels(settings)
@@ -87,10 +83,14 @@ def answer(
         hidden = ops.repeat(hidden, channels // settings.channels, axis=-1)
     elif settings.downscale > 1:
         hidden = _gather_patches(hidden, channels, settings.downscale)
-    hidden = core(hidden)
+    return core(hidden)
+
+
+def enlarge(probability: keras.KerasTensor, settings: ModelSettings) -> keras.KerasTensor:
+    """Bring probabilities to the image's size."""
     for _ in range(settings.downscale.bit_length() - 1):
-        hidden = double(hidden)
-    return sigmoid(hidden)
+        probability = _double(probability)
+    return probability
 
 
 def standardise(image: keras.KerasTensor) -> keras.KerasTensor:
@@ -179,10 +179,11 @@ def _double(hidden: keras.KerasTensor) -> keras.KerasTensor:
     Each pixel is repeated, then smoothed by (1, 2, 1) / 4 along both axes: the same numbers as
     bilinear resizing, which Keras refuses where height and width are not known beforehand.
     """
-    hidden = keras.layers.UpSampling2D(2)(hidden)
+    # float32 whatever the policy, as the probabilities are.
+    hidden = keras.layers.UpSampling2D(2, dtype="float32")(hidden)
     hidden = ops.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     for _ in range(2):
-        hidden = keras.layers.AveragePooling2D(2, strides=1)(hidden)
+        hidden = keras.layers.AveragePooling2D(2, strides=1, dtype="float32")(hidden)
     return hidden
 
 

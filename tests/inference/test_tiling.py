@@ -56,6 +56,21 @@ def test_no_more_windows_than_needed_each_on_the_grid(
     assert (spans[0].seen.start, spans[-1].seen.stop) == (0, length)
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_coarser_answers_are_blended_as_what_they_are_taken_from(scale: int) -> None:
+    image = noise(100, 132)
+
+    def run(parts: Sequence[Part], scale: int = scale) -> list[Answer]:
+        # It sees no further than its window: the blend depends on the weights.
+        return [blurred(part, 16)[::scale, ::scale] for part in parts]
+
+    np.testing.assert_allclose(
+        map_windows(run, image, WINDOW, GRID),
+        map_windows(lambda parts: run(parts, 1), image, WINDOW, GRID)[::scale, ::scale],
+        rtol=1e-5,
+    )
+
+
 def test_what_lies_within_the_overlap_is_seen_as_in_the_whole_image() -> None:
     # The passage is 4 of 24 pixels: what reaches (24 − 4) / 2 = 10 pixels far shows no seam.
     image = noise(100, 76)
