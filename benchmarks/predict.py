@@ -41,6 +41,7 @@ from defectseg.inference.verdict import grade
 COUNT = 500
 MANY = 5000
 LARGE_PX = 12_000
+TILED_PX = 3_500
 STARTS = 7
 WARM_UP = 5
 
@@ -220,6 +221,7 @@ def measure(run: Path, images: Path, folder: Path, rounds: int) -> dict[str, Any
             for key in ("p50_ms", "p99_ms")
         },
         "start_s": time_start(run, images, folder),
+        "tiled_differs_by": compare_tiled(bundle, images),
         "peak_mib": measure_memory(run, images, folder),
     }
 
@@ -257,6 +259,28 @@ def time_start(run: Path, images: Path, folder: Path) -> float:
     return round(float(np.median(seconds)), 2)
 
 
+def compare_tiled(bundle: Bundle, images: Path) -> float:
+    """Return by how much probabilities differ, at most, from those of the whole image at once."""
+    image = tile_images(images, TILED_PX)
+    once = bundle.config.inference.model_copy(
+        update={"flips": False, "window_px": -(-TILED_PX // 128) * 128}
+    )
+    config = bundle.config.model_copy(update={"inference": once})
+    whole = load_engine(bundle.folder, config, "float32").probability(image)
+    plain = once.model_copy(update={"window_px": bundle.config.inference.window_px})
+    config = bundle.config.model_copy(update={"inference": plain})
+    tiled = load_engine(bundle.folder, config, "float32").probability(image)
+    return float(np.abs(tiled - whole).max())
+
+
+def tile_images(images: Path, side: int) -> npt.NDArray[np.uint8]:
+    """Return one large image of many."""
+    across = -(-side // 512)
+    wide = np.hstack([read_image(path) for path in sorted(images.glob("*.png"))[:across]])
+    rows = [np.roll(wide, 512 * i, axis=1) for i in range(across)]
+    return np.ascontiguousarray(np.vstack(rows)[:side, :side])
+
+
 def measure_memory(run: Path, images: Path, folder: Path) -> dict[str, float]:
     """Return the peaks of few images, of ten times as many, and of one that is large."""
     many, large = folder / "many", folder / "large"
@@ -264,10 +288,7 @@ def measure_memory(run: Path, images: Path, folder: Path) -> dict[str, float]:
     large.mkdir()
     for i, path in enumerate(sorted(images.glob("*.png")) * (MANY // COUNT)):
         os.link(path, many / f"{i:05}.png")
-    tiles = [read_image(path) for path in sorted(images.glob("*.png"))[:24]]
-    wide = np.hstack(tiles)[:, :LARGE_PX]
-    rows = [np.roll(wide, 512 * i, axis=1) for i in range(24)]
-    write_gray(large / "large.png", np.vstack(rows)[:LARGE_PX])
+    write_gray(large / "large.png", tile_images(images, LARGE_PX))
     return {
         name: round(start_process(predict_words(run, source, folder / f"of {name}")), 1)
         for name, source in ((str(COUNT), images), (str(MANY), many), ("12000×12000", large))

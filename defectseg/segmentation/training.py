@@ -143,6 +143,8 @@ def compile_model(model: keras.Model, settings: TrainSettings) -> None:
         metrics=[AccumulatedIoU(), DefectiveIoU()],
         jit_compile=settings.xla,
     )
+    # Left to the first step, its variables would have TensorFlow trace the step twice.
+    model.optimizer.build(model.trainable_variables)
 
 
 def _run_epochs(

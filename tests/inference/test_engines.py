@@ -10,7 +10,7 @@ import pytest
 from defectseg.bundle import BundleError, load_bundle
 from defectseg.config import Config, parse_config
 from defectseg.inference import engines
-from defectseg.inference.engines import NetworkEngine, choose_engine
+from defectseg.inference.engines import NetworkEngine, choose_engine, load_engine
 
 Part = npt.NDArray[np.uint8]
 Answer = npt.NDArray[np.float32]
@@ -129,6 +129,25 @@ def test_no_batch_holds_more_pixels_than_are_faster_together(
     network.shapes.clear()
     NetworkEngine(network, settings(flips=True)).probability(noise(64, 64))
     assert [shape[0] for shape in network.shapes] == [1, 1, 1, 1]
+
+
+def test_windows_of_a_real_network_answer_as_the_whole_image_does(bundle_folder: Path) -> None:
+    config = load_bundle(bundle_folder).config
+    # Windows of 1600 pixels overlap by 768.
+    whole, windows = (
+        load_engine(
+            bundle_folder,
+            config.model_copy(
+                update={"inference": config.inference.model_copy(update={"window_px": side})}
+            ),
+            "float32",
+        )
+        for side in (3840, 1600)
+    )
+    image = noise(256, 3840) // 4 + np.linspace(0, 190, 3840).astype(np.uint8)
+    expected = whole.probability(image)
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(windows.probability(image), expected, atol=1e-3)
 
 
 def test_the_bundle_says_what_runs_it_where_there_is_no_gpu(
