@@ -104,9 +104,7 @@ def _quantise(model: ov.Model, samples: Sequence[Sample], config: Config) -> ov.
 
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        return nncf.quantize(
-            model, nncf.Dataset(list(samples), prepare), subset_size=len(samples)
-        )
+        return nncf.quantize(model, nncf.Dataset(list(samples), prepare), subset_size=len(samples))
 
 
 def _save_onnx(whole: keras.Model, path: Path) -> None:
