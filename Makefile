@@ -16,7 +16,7 @@ demo: $(READY)
 	$(BIN)/defectseg demo
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -1,10 +1,12 @@
 """What many tests need: the real images where they are, and one small trained bundle."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from defectseg.config import Config, parse_config
 
@@ -24,7 +26,13 @@ def make_config(data: Path, run: Path, **train: object) -> Config:
         "data": data,
         "run": run,
         "model": {"decoder_filters": [16, 16, 8, 8, 8], "downscale": 2},
-        "train": {"epochs": 2, "passes_per_epoch": 1, "batch_size": 4, **train},
+        "train": {
+            "epochs": 2,
+            "passes_per_epoch": 1,
+            "batch_size": 4,
+            "statistics_batches": 4,
+            **train,
+        },
         # Few good images, and few answers to distorted ones.
         "calibration": {
             "gate_alpha": 0.25,
@@ -59,23 +67,42 @@ def break_image(prepared: Path, folder: Path, split: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Have the first process that needs a folder make it; the others wait."""
+    with FileLock(folder.with_suffix(".lock")):
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(shared: Path) -> Path:
     """A prepared folder of two synthetic products, 128×128."""
     from defectseg.dataset.prepare import prepare
     from defectseg.dataset.synthetic import write_dataset
 
-    folder = tmp_path_factory.mktemp("prepared")
-    products = ("Class1", "Class5")
-    write_dataset(folder / "raw", good=8, defective=8, products=products, size=128, seed=3)
-    prepare(folder / "raw", folder / "data", val=0.25, test=0.25)
-    return folder / "data"
+    def make(folder: Path) -> None:
+        products = ("Class1", "Class5")
+        write_dataset(folder / "raw", good=8, defective=8, products=products, size=128, seed=3)
+        prepare(folder / "raw", folder / "data", val=0.25, test=0.25)
+
+    return make_once(shared / "prepared", make) / "data"
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_folder(prepared: Path, shared: Path) -> Path:
     """A bundle, really trained for a few seconds. Not a good model, but a whole one."""
     from defectseg import commands
 
-    run = tmp_path_factory.mktemp("bundle") / "run"
-    commands.train(make_config(prepared, run, epochs=6, passes_per_epoch=4), resume=False)
-    return run
+    def make(run: Path) -> None:
+        commands.train(make_config(prepared, run, epochs=3, passes_per_epoch=8), resume=False)
+
+    return make_once(shared / "bundle", make)

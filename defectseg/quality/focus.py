@@ -184,10 +184,12 @@ def high_frequency_ratio(gray: Gray) -> float:
     count = gray.shape[1] // width
     energy = np.zeros((height, width))
     for strip in _strips_of_tiles(gray, height, width):
-        levels = strip.astype(dtype).reshape(height, count, width)
-        levels = levels - levels.mean(axis=(0, 2), keepdims=True)
-        spectrum = (down @ levels.reshape(height, -1)).reshape(-1, width) @ across
-        energy += np.square(spectrum, out=spectrum).reshape(height, count, width).sum(axis=1)
+        tiles = strip.reshape(height, count, width).swapaxes(0, 1)
+        levels = tiles.astype(dtype, order="C")
+        levels = levels - levels.mean(axis=(1, 2), keepdims=True)
+        # Tile by tile: larger products would start threads, which go on spinning where others work.
+        spectrum = down @ levels @ across
+        energy += np.square(spectrum, out=spectrum).sum(axis=0)
     total = float(energy.sum())
     # Of a constant image rounding is all there is.
     silence = 1e-12 * gray.size * 255**2
