@@ -3,7 +3,7 @@
     python benchmarks/networks.py [--data ../shared/data/dagm_class1] [--epochs 6]
 
 Real DAGM images, trained as configs/dagm.yaml says but for the network, and for as many epochs each
-instead of as many minutes (an hour in all; runs that are there are not trained again).
+instead of as many minutes (an hour and a half in all; runs that are there are not trained again).
 The default is chosen by the validation images; the test images are only told. Mirror images are
 left out of the milliseconds, which are those of one answer. Writes results/networks.json and
 docs/networks.md.
@@ -40,7 +40,6 @@ NETWORKS = {
     "resnet18, quarter resolution": ["model.downscale=4"],
     "resnet34": ["model.backbone=resnet34"],
     "mobilenetv2": ["model.backbone=mobilenetv2"],
-    "efficientnetb0": ["model.backbone=efficientnetb0"],
 }
 RUNS = 15
 

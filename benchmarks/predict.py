@@ -317,8 +317,9 @@ def report(run: Path, figures: dict[str, Any]) -> None:
         "predict",
         f"{COUNT} images of 512×512 by the model of configs/dagm.yaml{views}, on {os.cpu_count()} "
         f"CPU cores: the usual loop over `model.predict` takes {ms['naive']:.0f} ms an image; "
-        + ", ".join(f"`predict.py` in {kind} {ms[kind]:.0f} ms" for kind in kinds)
-        + f", gate, masks, overlays and tables written: **{faster[best]:.1f} times** as fast, "
+        "`predict.py`, with gate, masks, overlays and tables, "
+        + ", ".join(f"{ms[kind]:.0f} ms in {kind}" for kind in kinds)
+        + f": **{faster[best]:.1f} times** as fast, "
         f"with the same verdict on {100 * figures['same_verdict_as_naive'][best]:.1f} % of the "
         "images. That is "
         + ", ".join(f"{100 * share[kind]:.0f} % ({kind})" for kind in kinds)

@@ -32,7 +32,7 @@ def test_whole_bundle_is_read(bundle_folder: Path) -> None:
     bundle = load_bundle(bundle_folder)
     assert bundle.folder == bundle_folder
     assert bundle.exports["float32"].agreement == 1
-    assert bundle.config.train.epochs == 6
+    assert bundle.config.train.epochs == 3
     thresholds = bundle.calibration.thresholds
     assert 0 <= thresholds.review <= thresholds.fail <= 1
     for gate in bundle.calibration.gate.products.values():

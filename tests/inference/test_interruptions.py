@@ -40,6 +40,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(bundle: Path, images: Path, output: Path, *options: str) -> subprocess.Popen[str]:
     words = ["--model", bundle, "--input", images, "--output", output, "--product", "Class1"]
     return subprocess.Popen(
@@ -48,6 +52,8 @@ def start(bundle: Path, images: Path, output: Path, *options: str) -> subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # Ignored by all that is started in the background of a shell, as these tests may be.
+        preexec_fn=heed_ctrl_c if os.name == "posix" else None,
     )
 
 

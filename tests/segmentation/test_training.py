@@ -278,16 +278,15 @@ def test_statistics_are_measured_beside_the_training_which_they_do_not_change(
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_a_precision_that_was_chosen_is_recorded(bundle_folder: Path) -> None:
-    recorded = load_config(bundle_folder / "config.yaml").train.precision
-    assert recorded == choose_precision("auto") != "auto"
-
-
-def test_mixed_precision_trains_and_is_recorded(prepared: Path, tmp_path: Path) -> None:
-    config = make_config(prepared, tmp_path / "run", epochs=1, precision="float16")
+@pytest.mark.parametrize("precision", ["float16", "auto"])
+def test_mixed_precision_trains_and_is_recorded(
+    prepared: Path, tmp_path: Path, precision: str
+) -> None:
+    config = make_config(prepared, tmp_path / "run", epochs=1, precision=precision)
     assert train(config, Silent()).epoch == 1
     assert np.isfinite(history(config.run)["loss"]).all()
-    assert load_config(config.run / "config.yaml").train.precision == "float16"
+    recorded = load_config(config.run / "config.yaml").train.precision
+    assert recorded == choose_precision(precision)
     # Float16 was for the training: what is left computes in float32, and so do later networks.
     network = keras.models.load_model(config.run / "model.keras")
     assert {layer.compute_dtype for layer in network._flatten_layers()} == {"float32"}
