@@ -146,6 +146,8 @@ def describe(rows: dict[str, dict[str, Any]], split: dict[str, list[Sample]]) ->
             f"{row['ms']['float32']:.0f} | "
             f"{row['ms']['int8']:.0f} | {'refused: ' + refused if refused else 'accepted'} |"
         )
+    best = max(rows, key=lambda name: float(np.mean(rows[name]["val_ious"])))
+    lines += ["", f"Highest IoU on validation images, and so the default: {best}."]
     return "\n".join(lines) + "\n"
 
 
