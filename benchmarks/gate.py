@@ -8,7 +8,6 @@ writes results/gate.json, docs/degradation.png and the README's figures.
 """
 
 import argparse
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +17,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from publish import PREPARED, REAL_DATA, ROOT, prepare_dagm, write_into_readme, write_result
+from publish import (
+    PREPARED,
+    REAL_DATA,
+    ROOT,
+    prepare_dagm,
+    train_bundle,
+    write_into_readme,
+    write_result,
+)
 
-from defectseg import commands
 from defectseg.bundle import load_bundle
-from defectseg.config import Config, load_config
+from defectseg.config import Config
 from defectseg.dataset import manifest
 from defectseg.evaluation.degradation import fit_curves
 from defectseg.evaluation.figures import Rate
@@ -127,7 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = PREPARED / "benchmark-dagm"
     prepare_dagm(arguments.data, data)
-    run = arguments.bundle or train(data)
+    run = arguments.bundle or train_bundle("dagm_robust.yaml", data, "gate")
     bundle = load_bundle(run)
     gate = bundle.calibration.gate
     judges = open_gates(gate)
@@ -178,15 +184,6 @@ def main() -> None:
             *(compute_trust(own, gate) for own in (single, mixed, unknown)),
         ),
     )
-
-
-def train(data: Path) -> Path:
-    """Train as the configuration says; return the bundle."""
-    run = ROOT / "runs" / "benchmark-gate"
-    shutil.rmtree(run, ignore_errors=True)
-    config = load_config(ROOT / "configs" / "dagm_robust.yaml", data=data, run=run)
-    commands.train(config, resume=False)
-    return run
 
 
 def levels_table(rows: pd.DataFrame) -> list[dict[str, Any]]:

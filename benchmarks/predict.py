@@ -25,11 +25,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from publish import PREPARED, REAL_DATA, ROOT, prepare_dagm, write_into_readme, write_result
+from publish import (
+    PREPARED,
+    REAL_DATA,
+    ROOT,
+    prepare_dagm,
+    train_bundle,
+    write_into_readme,
+    write_result,
+)
 
-from defectseg import commands
 from defectseg.bundle import Bundle, load_bundle
-from defectseg.config import load_config
 from defectseg.image_io import read_image, write_gray
 from defectseg.inference.cores import count_cores
 from defectseg.inference.engines import load_engine
@@ -62,20 +68,11 @@ def main() -> None:
         return
     data = PREPARED / "benchmark-dagm"
     prepare_dagm(own.data, data)
-    run = (own.bundle or train(data)).resolve()
+    run = (own.bundle or train_bundle("dagm.yaml", data, "predict")).resolve()
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images"
         write_images(own.data, images)
         report(run, measure(run, images, Path(folder), own.rounds))
-
-
-def train(data: Path) -> Path:
-    """Train as the configuration says; return the bundle."""
-    run = ROOT / "runs" / "benchmark-predict"
-    shutil.rmtree(run, ignore_errors=True)
-    config = load_config(ROOT / "configs" / "dagm.yaml", data=data, run=run)
-    commands.train(config, resume=False)
-    return run
 
 
 def write_images(data: Path, folder: Path) -> None:
@@ -317,7 +314,7 @@ def report(run: Path, figures: dict[str, Any]) -> None:
         "predict",
         f"{COUNT} images of 512×512 by the model of configs/dagm.yaml{views}, on {os.cpu_count()} "
         f"CPU cores: the usual loop over `model.predict` takes {ms['naive']:.0f} ms an image; "
-        "`predict.py`, with gate, masks, overlays and tables, "
+        "`predict.py`, once under way, with gate, masks, overlays and tables, "
         + ", ".join(f"{ms[kind]:.0f} ms in {kind}" for kind in kinds)
         + f": **{faster[best]:.1f} times** as fast, "
         f"with the same verdict on {100 * figures['same_verdict_as_naive'][best]:.1f} % of the "

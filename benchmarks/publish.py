@@ -4,10 +4,13 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from defectseg import commands
+from defectseg.config import load_config
 from defectseg.dataset.prepare import ProductSummary, prepare
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +23,15 @@ def prepare_dagm(source: Path, folder: Path) -> ProductSummary:
     """Prepare DAGM class 1: which images are kept for the published figure is settled here."""
     _, (summary,) = prepare(source, folder, test=0.2)
     return summary
+
+
+def train_bundle(config_name: str, data: Path, benchmark: str) -> Path:
+    """Train anew, as a file of configs/ says; return the bundle."""
+    run = ROOT / "runs" / f"benchmark-{benchmark}"
+    shutil.rmtree(run, ignore_errors=True)
+    config = load_config(ROOT / "configs" / config_name, data=data, run=run)
+    commands.train(config, resume=False)
+    return run
 
 
 def write_result(name: str, figures: dict[str, Any]) -> None:

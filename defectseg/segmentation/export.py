@@ -75,8 +75,8 @@ def export_network(
 def choose_calibration_images(train: Sequence[Sample]) -> list[Sample]:
     """Return the images by which int8 is fitted: defective ones alone.
 
-    Good images lack the extremes that mean a defect, and int8 has to hold them. They are taken in
-    the order of their hashes, so that every product and kind has its share.
+    The others lack the extremes that mean a defect, and int8 has to hold those. In the order of
+    their hashes, so that every product and kind has its share.
     """
     ordered = sorted(train, key=lambda sample: sample.sha256)
     return [sample for sample in ordered if sample.defective][:_CALIBRATION_IMAGES]
