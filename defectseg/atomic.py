@@ -20,13 +20,23 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     data : bytes or str
         Text is written as UTF-8.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_beside(path)
-    try:
+    with staged_file(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-        temporary.replace(path)
+
+
+@contextmanager
+def staged_file(target: Path) -> Iterator[Path]:
+    """Yield the path of a new file that takes the place of `target` only if the block succeeds.
+
+    Its folder is made if need be. On any error nothing is left behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage = _temporary_beside(target)
+    try:
+        yield stage
+        stage.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        stage.unlink(missing_ok=True)
         raise
 
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,13 +20,16 @@ PROBABILITY = "probability"
 _WINDOW = 36  # squares of the network's grid: its memory is the same whatever its resolution
 EngineKind = Literal["int8", "float32", "keras"]
 ExportFormat = Literal["float32", "int8", "onnx", "saved-model"]
+Kind = TypeVar("Kind", bound="Settings")
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
+    """Settings of anything: frozen, and none that is unknown."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ModelSettings(_Settings):
+class ModelSettings(Settings):
     """The network. `downscale` and `channels` are part of it, so that no caller can forget them."""
 
     backbone: str = Field(default="resnet18", description="an encoder of segmentation_models")
@@ -52,7 +55,7 @@ class ModelSettings(_Settings):
         return ENCODER_STRIDE * self.downscale
 
 
-class AugmentSettings(_Settings):
+class AugmentSettings(Settings):
     """Random changes of the training images; see `dataset.augment`."""
 
     flip: bool = True
@@ -74,7 +77,7 @@ class AugmentSettings(_Settings):
     )
 
 
-class TrainSettings(_Settings):
+class TrainSettings(Settings):
     """How the network is trained."""
 
     epochs: int = Field(default=40, ge=1)
@@ -116,7 +119,7 @@ class TrainSettings(_Settings):
     xla: bool = Field(default=False, description="compile the training step, for GPUs")
 
 
-class CalibrationSettings(_Settings):
+class CalibrationSettings(Settings):
     """How the limits of the bundle are set from images."""
 
     gate_alpha: float = Field(
@@ -152,7 +155,7 @@ class CalibrationSettings(_Settings):
     )
 
 
-class InferenceSettings(_Settings):
+class InferenceSettings(Settings):
     """How the network answers; part of the bundle, since its limits are set with it."""
 
     flips: bool = Field(
@@ -174,7 +177,7 @@ class InferenceSettings(_Settings):
     )
 
 
-class Config(_Settings):
+class Config(Settings):
     """All settings of a run."""
 
     data: Path = Field(description="a folder made by `defectseg prepare`")
@@ -236,14 +239,7 @@ def load_config(
     ConfigError
         Naming every wrong setting, what was given and what was expected.
     """
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML in UTF-8: {error}") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path} holds no settings; expected lines such as 'data: FOLDER'.")
+    settings = read_yaml(path)
     for override in overrides:
         _set(settings, override)
     settings |= {name: value for name, value in (("data", data), ("run", run)) if value}
@@ -252,10 +248,40 @@ def load_config(
 
 def parse_config(settings: dict[str, Any], source: str) -> Config:
     """Check settings that came from `source`; see `load_config`."""
+    return parse_settings(Config, settings, source)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the settings in a YAML file, not yet checked.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or holds no settings.
+    """
     try:
-        return Config.model_validate(settings)
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML in UTF-8: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} holds no settings; expected lines such as 'name: value'.")
+    return settings
+
+
+def parse_settings(kind: type[Kind], settings: dict[str, Any], source: str) -> Kind:
+    """Check settings that came from `source`.
+
+    Raises
+    ------
+    ConfigError
+        Naming every wrong setting, what was given and what was expected.
+    """
+    try:
+        return kind.model_validate(settings)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = [_explain(kind, problem) for problem in error.errors()]
         raise ConfigError(f"{source}:\n" + "\n".join(f"  - {line}" for line in lines)) from error
 
 
@@ -279,11 +305,11 @@ def _set(settings: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: the value is not YAML.") from error
 
 
-def _explain(problem: Any) -> str:
+def _explain(kind: type[Settings], problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     name = ".".join(place) or "settings"
     if problem["type"] == "extra_forbidden":
-        model: type[BaseModel] = Config
+        model: type[BaseModel] = kind
         for section in place[:-1]:
             model = type(model.model_fields[section].default)
         near = difflib.get_close_matches(place[-1], model.model_fields, n=1)

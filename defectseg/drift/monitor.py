@@ -57,7 +57,7 @@ def watch(times: Times, values: Values, settings: Settings | None = None) -> Dri
         If the lengths differ, a time is missing, or a value is not finite.
     """
     stamps, numbers = check_series(times, values)
-    watcher = _Watcher(settings or Settings())
+    watcher = Watcher(settings or Settings())
     size = watcher.settings.median_of
     order = np.argsort(stamps, kind="stable")
     for start in range(0, len(order) - size + 1, size):
@@ -66,7 +66,7 @@ def watch(times: Times, values: Values, settings: Settings | None = None) -> Dri
     return watcher.finish(images=len(order))
 
 
-class _Watcher:
+class Watcher:
     """What is known of one camera between two medians."""
 
     def __init__(self, settings: Settings) -> None:

@@ -194,7 +194,7 @@ def _tell_products(
         product = known[0]
     if product is not None:
         return [product] * len(found)
-    told = [_product_in_path(file, known) for file in found]
+    told = [product_in_path(file.relative, known) for file in found]
     if not any(told):
         raise DataError(
             f"The bundle knows {len(known)} products ({', '.join(known)}), and which one the "
@@ -204,8 +204,9 @@ def _tell_products(
     return told
 
 
-def _product_in_path(file: FoundFile, known: Sequence[str]) -> str | None:
-    folders = [folder.removesuffix("_def") for folder in file.relative.split("/")[:-1]]
+def product_in_path(relative: str, known: Sequence[str]) -> str | None:
+    """Return the product that the innermost folder in a path is named after, if one is."""
+    folders = [folder.removesuffix("_def") for folder in relative.split("/")[:-1]]
     return next((folder for folder in reversed(folders) if folder in known), None)
 
 

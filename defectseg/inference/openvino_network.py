@@ -40,7 +40,8 @@ class OpenVinoNetwork:
         core = ov.Core()
         try:
             self._compiled = core.compile_model(
-                core.read_model(path),
+                # Not mapped: its files may be replaced while it runs.
+                core.read_model(path, config={properties.enable_mmap: False}),
                 "CPU",
                 {
                     # On its own it takes bfloat16 where the processor has it.

@@ -1,0 +1,1 @@
+"""The inspection line: images in, verdicts out, everything recorded."""

@@ -1,0 +1,102 @@
+"""When somebody is told: once as it begins, not again until it was over, and not too often."""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from defectseg.inference.verdict import Outcome
+from defectseg.line.records import Inspection, now
+from defectseg.line.settings import Alarms as AlarmSettings
+
+
+@dataclass
+class _State:
+    raised: bool = False
+    told: float = float("-inf")  # when, by the clock
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What is sent.
+
+    Attributes
+    ----------
+    kind : str
+        Such as ``"RETAKE_RATE"``.
+    camera_id : str
+        Empty if it is of no camera.
+    message, time : str
+    """
+
+    kind: str
+    camera_id: str
+    message: str
+    time: str
+
+
+class Alarms:
+    """Decides what is worth an alarm.
+
+    Parameters
+    ----------
+    settings : Alarms
+    send : callable
+        Given each alarm.
+    clock : callable
+        Seconds, only growing.
+    """
+
+    def __init__(
+        self,
+        settings: AlarmSettings,
+        send: Callable[[Alarm], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._send = send
+        self._clock = clock
+        self._states: dict[tuple[str, str], _State] = defaultdict(_State)
+        self._last: dict[str, deque[bool]] = {}
+
+    def raise_(self, kind: str, message: str, camera_id: str = "") -> None:
+        """Say that something is wrong; it is sent unless it was, and is not over yet.
+
+        Within the hold-off it waits: it is sent by the first call after that.
+        """
+        state = self._states[kind, camera_id]
+        if state.raised or self._clock() - state.told < self._settings.hold_off_s:
+            return
+        state.raised, state.told = True, self._clock()
+        self._send(Alarm(kind, camera_id, message, now()))
+
+    def rearm(self, kind: str, camera_id: str = "") -> None:
+        """Say that it is over."""
+        self._states[kind, camera_id].raised = False
+
+    def active(self) -> list[tuple[str, str]]:
+        """Return kind and camera of what is wrong now."""
+        return sorted(key for key, state in self._states.items() if state.raised)
+
+    def add(self, inspection: Inspection) -> None:
+        """Look at the share of RETAKE among a camera's last inspections."""
+        settings, camera_id = self._settings, inspection.camera_id
+        last = self._last.setdefault(camera_id, deque(maxlen=settings.retake_images))
+        last.append(inspection.outcome == Outcome.RETAKE)
+        share = sum(last) / len(last)
+        if len(last) == settings.retake_images and share >= settings.retake_share:
+            self.raise_(
+                "RETAKE_RATE",
+                f"{sum(last)} of the last {len(last)} images of {camera_id} are too poor to be "
+                "believed",
+                camera_id,
+            )
+        elif share <= settings.retake_rearm_share:
+            self.rearm("RETAKE_RATE", camera_id)
+
+    def watch(self, kind: str, message: str) -> None:
+        """Raise an alarm while there is a message, and re-arm it when there is none."""
+        if message:
+            self.raise_(kind, message)
+        else:
+            self.rearm(kind)

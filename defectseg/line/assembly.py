@@ -1,0 +1,265 @@
+"""A whole line: the station with its folder, its cameras' charts, its alarms and its figures."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from defectseg.drift.records import Event as DriftEvent
+from defectseg.drift.records import Kind, Status
+from defectseg.errors import ConfigError
+from defectseg.inference.verdict import Outcome
+from defectseg.line import cameras, courier, inbox
+from defectseg.line.alarms import Alarms
+from defectseg.line.archive import IMAGE, Archive, remove_old
+from defectseg.line.cameras import Camera, Cameras
+from defectseg.line.courier import Courier
+from defectseg.line.inbox import Inbox
+from defectseg.line.ledger import Ledger
+from defectseg.line.metrics import Metrics
+from defectseg.line.models import Comparison, ModelSlot, Recent
+from defectseg.line.news import News
+from defectseg.line.periodic import Periodic
+from defectseg.line.records import Inspection, now
+from defectseg.line.rules import load_rules
+from defectseg.line.settings import LineSettings
+from defectseg.line.station import Station
+
+log = logging.getLogger(__name__)
+
+# Which bundle a station was started with, and which took its place while it was at work.
+_SCHEMA = "CREATE TABLE IF NOT EXISTS models (given TEXT PRIMARY KEY, taken TEXT);"
+QUEUE_FULL = "queue_full"
+_LOOK_S = 2.0
+_CLEAN_S = 600.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a line is made of.
+
+    Attributes
+    ----------
+    folder : Path
+        The station's: ledger and pictures.
+    bundle : Path or None
+    inbox : Path or None
+        The watched folder.
+    product : str or None
+        What the images of the watched folder show.
+    remove : bool
+        Remove files of the watched folder once they are recorded.
+    rules : Path or None
+        Folder of rules.
+    settings : LineSettings
+    """
+
+    folder: Path
+    bundle: Path | None = None
+    inbox: Path | None = None
+    product: str | None = None
+    remove: bool = False
+    rules: Path | None = None
+    settings: LineSettings = field(default_factory=LineSettings)
+
+
+class Line:
+    """A line at work.
+
+    Parameters
+    ----------
+    setup : Setup
+
+    Raises
+    ------
+    DefectsegError
+        If its folder cannot be used, or what it was given is wrong. A bundle that cannot be used
+        is none: the line says so, and waits for one.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.started_at = now()
+        settings, folder = setup.settings, setup.folder
+        if setup.inbox and folder.resolve().is_relative_to(setup.inbox.resolve()):
+            raise ConfigError(
+                f"{folder} lies within {setup.inbox}: its pictures would be taken for images. "
+                "Name another folder by --station."
+            )
+        rules = load_rules(setup.rules)
+        self._closed = False
+        self._ending = ExitStack()
+        with ExitStack() as opened:
+            schema = cameras.SCHEMA + courier.SCHEMA + inbox.SCHEMA + _SCHEMA
+            self.ledger = Ledger(folder, schema)
+            opened.callback(self.ledger.close)
+            self.archive = Archive(folder)
+            self.news = News()
+            self.models = ModelSlot(
+                rules, self._recent_images, settings.swap.least_agreement, self._report_model
+            )
+            if setup.bundle is not None:
+                self.models.start(self._choose_bundle(setup.bundle))
+            self.cameras = Cameras(self.ledger.store, settings.drift, self._report_drift)
+            self.cameras.load()
+            self._courier = Courier(self.ledger.store, settings.alarms)
+            opened.callback(self._courier.close)
+            self.alarms = Alarms(settings.alarms, self._send_alarm)
+            self.station = Station(
+                self.ledger, self.archive, self.models, settings.limits, self._on_record
+            )
+            opened.pop_all()
+        # From here on, in the reverse order of what they depend on.
+        self._ending.callback(self._courier.close)
+        self._ending.callback(self.station.close)
+        self.metrics = Metrics(
+            lambda: self.station.waiting,
+            self.ledger.count_undecided,
+            lambda: float(not self.station.problems()),
+        )
+        self.inbox: Inbox | None = None
+        if setup.inbox is not None:
+            self.inbox = Inbox(
+                setup.inbox,
+                self.station,
+                settle_s=settings.limits.settle_s,
+                product=setup.product,
+                remove=setup.remove,
+            )
+            self._ending.callback(self.inbox.close)
+        for task, every_s, name in (
+            (self._look, _LOOK_S, "look"),
+            (self._clean, _CLEAN_S, "clean"),
+        ):
+            self._ending.callback(Periodic(task, every_s, name).close)
+        self.ledger.report("STARTED", f"the station is at work in {folder}")
+
+    def close(self) -> None:
+        """Inspect and record what waits, and end."""
+        if self._closed:
+            return
+        self._closed = True
+        self.news.close()
+        self.ledger.report("STOPPED", "the station was stopped")
+        self._ending.close()
+
+    def change_model(self, folder: Path, *, insist: bool) -> Comparison:
+        """Let another bundle judge, also after the next start; see `ModelSlot.change`."""
+        found = self.models.change(folder, insist=insist)
+        row = (str(self.setup.bundle), str(folder.resolve()))
+        self.ledger.store.write(
+            lambda connection: connection.execute("INSERT OR REPLACE INTO models VALUES (?,?)", row)
+        ).result()
+        return found
+
+    def refuse(self, reason: str, message: str) -> None:
+        """Note that an image was not taken on; `reason` is one of few words."""
+        self.metrics.refuse(reason)
+        log.warning("refused, %s: %s", reason, message)
+        if reason == QUEUE_FULL:
+            self.alarms.raise_("QUEUE_FULL", message)
+
+    def summarise(self) -> dict[str, Any]:
+        """Return how the line and its cameras are, for a person to see at a glance."""
+        hours = self.ledger.hours(_hours_ago(24))
+        totals = {own.value: 0 for own in Outcome}
+        for counts in hours.values():
+            for outcome, count in counts.items():
+                totals[outcome] += count
+        inspected = sum(totals[own] for own in (Outcome.PASS, Outcome.FAIL, Outcome.REVIEW))
+        model = self.models.current
+        return {
+            "time": now(),
+            "started_at": self.started_at,
+            "problems": self.station.problems(),
+            "watched_folder": None if self.inbox is None else str(self.inbox.folder),
+            "model": None
+            if model is None
+            else {
+                "name": model.name,
+                "sha256": model.sha256,
+                "calibration_sha256": model.calibration_sha256,
+                "engine": model.predictor.engine.name,
+                "precision": model.predictor.engine.precision,
+                "products": list(model.products),
+            },
+            "waiting": self.station.waiting,
+            "most_waiting": self.setup.settings.limits.queue,
+            "reviews_waiting": self.ledger.count_undecided(),
+            "alarms": [{"kind": kind, "camera_id": own} for kind, own in self.alarms.active()],
+            "alarms_not_delivered": self._courier.pending(),
+            "hours": [{"hour": hour, **counts} for hour, counts in hours.items()],
+            "totals": totals,
+            "yield": totals[Outcome.PASS] / inspected if inspected else None,
+            "events": [vars(event) for event in self.ledger.events(20)],
+        }
+
+    def _choose_bundle(self, given: Path) -> Path:
+        """Return the bundle that judged last, if the station was started with the same one."""
+        rows = self.ledger.store.read("SELECT taken FROM models WHERE given = ?", (str(given),))
+        taken = Path(rows[0]["taken"]) if rows else given
+        return taken if taken.is_dir() else given
+
+    def _recent_images(self) -> Sequence[Recent]:
+        wanted = self.setup.settings.swap.recent_images
+        found: list[Recent] = []
+        for own in self.ledger.latest(5 * wanted):
+            path = self.archive.path(own.pictures, IMAGE)
+            if own.score is not None and path is not None and len(found) < wanted:
+                found.append(Recent(path, own.product, own.outcome, own.id))
+        return found
+
+    def _on_record(self, inspection: Inspection) -> None:
+        self.metrics.add(inspection)
+        self.cameras.add(inspection)
+        self.alarms.add(inspection)
+        self.news.tell("inspection", inspection.id)
+
+    def _report_model(self, kind: str, message: str) -> None:
+        self.ledger.report(kind, message)
+        self.news.tell("event", kind)
+
+    def _report_drift(self, camera: Camera, event: DriftEvent) -> None:
+        name = f"{camera.camera_id} ({camera.product})"
+        self.ledger.report(event.kind.value, f"{name}: {event.message}", camera.camera_id)
+        self.metrics.add_drift(camera.camera_id, event.kind.value)
+        if event.kind is not Kind.CLEANED:
+            self.alarms.raise_(event.kind.value, f"{name}: {event.message}", camera.camera_id)
+
+    def _send_alarm(self, alarm: Any) -> None:
+        self.ledger.report("ALARM", alarm.message, alarm.camera_id)
+        self._courier.send(alarm)
+        self.news.tell("event", "ALARM")
+
+    def _look(self) -> None:
+        """Do what is to be done every few seconds."""
+        self.models.look()
+        self.station.try_again()
+        for camera in self.cameras.list():
+            self.metrics.add_camera(camera)
+            if camera.drift.status in (Status.STEADY, Status.LEARNING):
+                for kind in (Kind.DEGRADING, Kind.LOW, Kind.BASELINE_STALE):
+                    self.alarms.rearm(kind.value, camera.camera_id)
+        if self.station.waiting <= self.setup.settings.limits.queue / 2:
+            self.alarms.rearm("QUEUE_FULL")
+        reviews = self.ledger.count_undecided()
+        many = reviews >= self.setup.settings.alarms.most_reviews
+        self.alarms.watch("REVIEWS", f"{reviews} images wait for a person" if many else "")
+        self.alarms.watch("NOT_READY", " ".join(self.station.problems()))
+
+    def _clean(self) -> None:
+        def is_waiting(pictures: str) -> bool:
+            rows = self.ledger.store.read(
+                "SELECT 1 FROM undecided JOIN inspections ON id = inspection_id WHERE pictures = ?",
+                (pictures,),
+            )
+            return bool(rows)
+
+        remove_old(self.setup.folder, self.setup.settings.retention, is_waiting, datetime.now(UTC))
+
+
+def _hours_ago(hours: int) -> str:
+    return (datetime.now(UTC) - timedelta(hours=hours - 1)).isoformat()[:13]

@@ -1,0 +1,296 @@
+"""The watched folder: each image is inspected once it is whole, wherever a kill comes between."""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from defectseg.errors import DataError, DefectsegError, ImageReadError
+from defectseg.image_io import IMAGE_SUFFIXES, find_images, read_bytes
+from defectseg.inference.cores import count_cores
+from defectseg.inference.folder import product_in_path
+from defectseg.line.ledger import SameImageError
+from defectseg.line.station import Job, NotInspectedError, Source, Station, TooLargeError
+
+log = logging.getLogger(__name__)
+
+# Of files whose inspection is recorded: they are not even read again after a start.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS inbox (
+    name TEXT PRIMARY KEY, size INTEGER, changed_ns INTEGER) WITHOUT ROWID;
+"""
+CAMERA = "folder"  # of a file that lies in no folder of its own
+_UNFINISHED = frozenset({".part", ".partial", ".tmp", ".filepart"})
+_RESCAN_S = 10.0  # for what no event tells, as on network drives
+_RESCAN_WITHOUT_EVENTS_S = 2.0
+_AGAIN_S = 1.0  # where the station cannot take an image
+_LOOK_S = 0.1
+_TRIES = 3  # of an image on which the engine fails
+
+
+@dataclass(frozen=True)
+class _State:
+    """What tells whether a file has changed."""
+
+    size: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A file that the station has."""
+
+    path: Path
+    state: _State
+    job: Job
+
+
+class Inbox:
+    """Feeds a station with the images that are put into a folder.
+
+    A file is whole once its writer has closed it, or it was moved there; without such an event,
+    once it has not changed for a while. Its camera is the first folder in its path, its part the
+    path without suffix. Hidden files, and those named ``.part`` or ``.tmp``, wait for their name.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched with its subfolders.
+    station : Station
+    settle_s : float
+    product : str or None
+        What all images show. By default the model's only product, or the one that a folder in an
+        image's path is named after.
+    remove : bool
+        Remove a file once it is recorded: the station keeps its bytes for its own time.
+
+    Raises
+    ------
+    DataError
+        If it is no folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        station: Station,
+        *,
+        settle_s: float,
+        product: str | None = None,
+        remove: bool = False,
+    ) -> None:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; expected one that images are put into.")
+        self.folder = folder.resolve()
+        self._station = station
+        self._settle_s = settle_s
+        self._product = product
+        self._remove = remove
+        self._events: queue.SimpleQueue[tuple[Path, bool]] = queue.SimpleQueue()
+        self._settling: dict[Path, tuple[_State, float]] = {}  # and since when it is so
+        self._whole: dict[Path, None] = {}  # in their order
+        self._given: list[_Given] = []
+        self._tries: Counter[Path] = Counter()
+        self._next_scan = 0.0
+        self._ending = threading.Event()
+        self._observer = Observer()
+        self._rescan_s = self._begin_to_listen()
+        self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many files are whole and wait for a place in line."""
+        return len(self._whole)
+
+    def close(self) -> None:
+        """Take no more files; what the station has goes on."""
+        self._ending.set()
+        if self._observer.is_alive():
+            self._observer.stop()
+            self._observer.join()
+        self._thread.join()
+
+    def _begin_to_listen(self) -> float:
+        self._observer.schedule(_Listener(self._events), str(self.folder), recursive=True)
+        try:
+            self._observer.start()
+        except OSError as error:  # too many folders are watched on this machine
+            log.warning("changes of %s are not told (%s); it is searched", self.folder, error)
+            return _RESCAN_WITHOUT_EVENTS_S
+        return _RESCAN_S
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._hear(_LOOK_S if not self._given else 0.01)
+                if time.monotonic() >= self._next_scan:
+                    self._scan()
+                    self._next_scan = time.monotonic() + self._rescan_s
+                self._settle()
+                self._give()
+                self._take_back()
+            except DefectsegError as error:
+                log.error("the watched folder waits: %s", error)
+                self._ending.wait(_AGAIN_S)
+            except Exception:
+                log.exception("the watched folder failed; it is searched again")
+                self._next_scan = 0.0
+                self._ending.wait(_AGAIN_S)
+
+    def _hear(self, wait_s: float) -> None:
+        """Take in what was told of files."""
+        try:
+            path, closed = self._events.get(timeout=wait_s)
+            while True:
+                if closed:
+                    self._settling.pop(path, None)
+                    self._whole[path] = None
+                else:
+                    self._note(path)
+                path, closed = self._events.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _scan(self) -> None:
+        """Search the folder for files that nothing was told of."""
+        rows = self._station.ledger.store.read("SELECT * FROM inbox")
+        done = {row["name"]: _State(row["size"], row["changed_ns"]) for row in rows}
+        known = {*self._whole, *self._settling, *(own.path for own in self._given)}
+        for found in find_images(self.folder)[0]:
+            if found.path in known or _is_unfinished(found.path):
+                continue
+            if done.get(_printable(found.relative)) != _read_state(found.path):
+                self._note(found.path)
+
+    def _note(self, path: Path) -> None:
+        """Wait until a file has not changed for a while."""
+        state = None if _is_unfinished(path) else _read_state(path)
+        if state is not None and path not in self._whole:
+            age_s = max(0.0, time.time() - state.changed_ns / 1e9)
+            self._settling[path] = (state, time.monotonic() - age_s)
+
+    def _settle(self) -> None:
+        for path, (state, since) in list(self._settling.items()):
+            now = _read_state(path)
+            if now is None:
+                del self._settling[path]
+            elif now != state:
+                self._settling[path] = (now, time.monotonic())
+            elif time.monotonic() - since >= self._settle_s:
+                del self._settling[path]
+                self._whole[path] = None
+
+    def _give(self) -> None:
+        """Hand whole files to the station, no more than keep it busy: others send images, too."""
+        for path in list(self._whole):
+            if len(self._given) > 2 * count_cores():
+                return
+            before = _read_state(path)
+            source = self._describe(path)
+            try:
+                data = read_bytes(path)
+            except ImageReadError as error:
+                if before is not None:
+                    self._station.refuse(source, str(error))
+                    self._mark(path, before)
+                del self._whole[path]
+                continue
+            if before is None or _read_state(path) != before:
+                del self._whole[path]
+                self._note(path)  # it is being written again
+                continue
+            try:
+                self._given.append(_Given(path, before, self._station.submit(data, source)))
+            except SameImageError:  # recorded by the station
+                self._mark(path, before)
+            except TooLargeError as error:
+                self._station.refuse(source, str(error))
+                self._mark(path, before)
+            except NotInspectedError:
+                return  # for want of a place, or of a model: later
+            del self._whole[path]
+
+    def _take_back(self) -> None:
+        """Note the files whose inspection is recorded."""
+        for given in [own for own in self._given if own.job.verdict.done()]:
+            self._given.remove(given)
+            error = given.job.verdict.exception()
+            recorded = None if error else given.job.verdict.result().inspection
+            if error is None or isinstance(error, SameImageError):
+                self._tries[given.path] += 1
+                if recorded is None or recorded.final or self._tries[given.path] >= _TRIES:
+                    self._mark(given.path, given.state)
+                    del self._tries[given.path]
+                    continue
+            self._whole[given.path] = None
+
+    def _mark(self, path: Path, state: _State) -> None:
+        name = _printable(path.relative_to(self.folder).as_posix())
+        row = (name, state.size, state.changed_ns)
+        marked = self._station.ledger.store.write(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO inbox VALUES (?,?,?)", row
+            )
+        )
+        if self._remove:
+            marked.result()
+            if _read_state(path) == state:
+                path.unlink(missing_ok=True)
+
+    def _describe(self, path: Path) -> Source:
+        relative = PurePosixPath(_printable(path.relative_to(self.folder).as_posix()))
+        model = self._station.models.current
+        known = model.products if model else ()
+        product = self._product
+        if product is None:
+            product = known[0] if len(known) == 1 else product_in_path(str(relative), known)
+        cameras = [folder for folder in relative.parts[:-1] if folder not in known]
+        return Source(
+            part_id=str(relative.with_suffix("")),
+            camera_id=cameras[0] if cameras else CAMERA,
+            product=product,
+            kind="folder",
+            name=str(relative),
+        )
+
+
+class _Listener(FileSystemEventHandler):
+    """Passes on which files changed, and whether they are whole."""
+
+    def __init__(self, events: "queue.SimpleQueue[tuple[Path, bool]]") -> None:
+        self._events = events
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """See `FileSystemEventHandler`."""
+        if event.is_directory or event.event_type not in {"created", "modified", "closed", "moved"}:
+            return
+        moved = event.event_type == "moved"
+        path = Path(os.fsdecode(event.dest_path if moved else event.src_path))
+        if path.suffix.lower() in IMAGE_SUFFIXES and not _is_unfinished(path):
+            self._events.put((path, moved or event.event_type == "closed"))
+
+
+def _is_unfinished(path: Path) -> bool:
+    return path.name.startswith(".") or path.suffix.lower() in _UNFINISHED
+
+
+def _read_state(path: Path) -> _State | None:
+    """Return the state of a file; None if it is not there."""
+    try:
+        own = path.stat()
+    except OSError:
+        return None
+    # The time of the last change of anything: that of the content can be set at will.
+    return _State(own.st_size, own.st_ctime_ns)
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()

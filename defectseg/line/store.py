@@ -1,0 +1,178 @@
+"""The station's database: SQLite, written by one thread, in groups that are on disk at once."""
+
+import fcntl
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from defectseg.errors import DefectsegError
+
+DATABASE = "ledger.sqlite"
+_LOCK = "station.lock"
+_VERSION = 1  # of the tables
+_MOST_AT_ONCE = 64
+_MOST_WAITING = 1024
+_WAIT_S = 5.0  # for a place among those that wait, where the disk is slow
+
+Result = TypeVar("Result")
+Write = Callable[[sqlite3.Connection], Result]
+
+
+class StoreError(DefectsegError):
+    """The database cannot be opened, read or written."""
+
+
+class Store:
+    """A SQLite database in WAL mode, written by one thread of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be. One process at a time writes to it.
+    schema : str
+        Statements that make what is not there yet.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written to, another station is at work in it, or the database is
+        damaged.
+    """
+
+    def __init__(self, folder: Path, schema: str) -> None:
+        self._lock_file = _lock(folder)
+        self.path = folder / DATABASE
+        try:
+            self._connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+            # Whoever is answered "recorded" may lose power the next moment.
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._check_version()
+            self._connection.executescript(f"{schema}PRAGMA user_version={_VERSION};")
+            self._reader = connect_to_read(self.path)
+        except (sqlite3.Error, StoreError) as error:
+            self._lock_file.close()
+            raise StoreError(f"{self.path} cannot be used: {error}.") from error
+        self._reading = threading.Lock()
+        self._waiting: queue.Queue[tuple[Write[Any], Future[Any]] | None]
+        self._waiting = queue.Queue(_MOST_WAITING)
+        self._thread = threading.Thread(target=self._write_all, name="store", daemon=True)
+        self._thread.start()
+
+    def write(self, statements: Write[Result]) -> Future[Result]:
+        """Have a function write; its result comes when all that it wrote is on disk.
+
+        Parameters
+        ----------
+        statements : callable
+            Given the connection, in the writing thread, within a transaction. If it raises, what
+            it wrote is undone, and the future has the error.
+
+        Raises
+        ------
+        StoreError
+            If so many wait already that the disk must be stuck. From the future, if SQLite fails.
+        """
+        future: Future[Result] = Future()
+        try:
+            self._waiting.put((statements, future), timeout=_WAIT_S)
+        except queue.Full as error:
+            raise StoreError(f"{self.path} is not written any more: the disk is stuck.") from error
+        return future
+
+    def read(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """Return the rows of a query, of what is on disk.
+
+        Raises
+        ------
+        StoreError
+        """
+        try:
+            with self._reading:
+                return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be read: {error}.") from error
+
+    def close(self) -> None:
+        """Write what waits, and close."""
+        self._waiting.put(None)
+        self._thread.join()
+        self._reader.close()
+        self._connection.close()
+        self._lock_file.close()
+
+    def _check_version(self) -> None:
+        (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if found not in (0, _VERSION):
+            raise StoreError(
+                f"it is of version {found}, this defectseg writes {_VERSION}; name another folder "
+                "for the station, or go on with the defectseg that made it"
+            )
+
+    def _write_all(self) -> None:
+        ending = False
+        while not ending:
+            group = [self._waiting.get()]
+            while len(group) < _MOST_AT_ONCE and not self._waiting.empty():
+                group.append(self._waiting.get())
+            ending = None in group
+            self._write_group([own for own in group if own is not None])
+
+    def _write_group(self, group: Sequence[tuple[Write[Any], Future[Any]]]) -> None:
+        results: list[tuple[Future[Any], Any]] = []
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for statements, future in group:
+                self._connection.execute("SAVEPOINT own")
+                try:
+                    results.append((future, statements(self._connection)))
+                except sqlite3.OperationalError:  # the disk's, not this write's
+                    raise
+                except Exception as error:
+                    self._connection.execute("ROLLBACK TO own")
+                    results.append((future, error))
+                self._connection.execute("RELEASE own")
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            problem = StoreError(f"{self.path} cannot be written: {error}.")
+            results = [(future, problem) for _, future in group]
+        for future, result in results:
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Return a connection that cannot write, whose rows know their columns by name."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _lock(folder: Path) -> Any:
+    """Return an open file that no other station can have open at the same time."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("w")
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written to: {error.strerror}.") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise StoreError(
+            f"Another station is at work in {folder}. Stop it, or name another folder."
+        ) from error
+    return file
