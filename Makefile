@@ -31,6 +31,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/synthetic.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/line.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/quality.py

@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal, cast
 import typer
 from rich.markup import escape
 
-from defectseg import __version__, commands, line_commands
+from defectseg import __version__, commands
 from defectseg.bundle import CONFIG, EXPORT_FILES, MODEL
 from defectseg.config import ExportFormat, load_config
 from defectseg.console import err
 from defectseg.errors import ConfigError, DefectsegError
+from defectseg.line_cli import line_app
 
 Split = Literal["test", "val", "train", "all"]
 ExportFormats = StrEnum("ExportFormats", [(name, name) for name in EXPORT_FILES])  # type: ignore[misc]
@@ -444,99 +445,7 @@ def demo(
     run_demo(output, config)
 
 
-line_app = typer.Typer(
-    help="An inspection line: images in by folder or HTTP, verdicts out, everything recorded.",
-)
 app.add_typer(line_app, name="line")
-
-Station = Annotated[Path, typer.Option(help="The station's folder: its ledger and pictures.")]
-
-
-@line_app.callback(invoke_without_command=True)
-def line(
-    ctx: typer.Context,
-    model: Annotated[
-        Path | None, typer.Option(help="A bundle; one that takes its place is taken on.")
-    ] = None,
-    station: Station = Path("runs/line"),
-    inbox: Annotated[
-        Path | None, typer.Option(help="A folder to watch: images put there are inspected.")
-    ] = None,
-    take: Annotated[
-        bool,
-        typer.Option("--take", help="Remove files from INBOX once they are recorded and kept."),
-    ] = False,
-    product: Annotated[
-        str | None, typer.Option(help="What the images in INBOX show, if no folder tells it.")
-    ] = None,
-    rules: Annotated[
-        Path | None, typer.Option(help="A folder with PRODUCT.yaml: what does not count.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings, YAML; see configs/line.yaml.")
-    ] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this need a token.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(help="Holds the token; or put it into the environment, DEFECTSEG_TOKEN."),
-    ] = None,
-) -> None:
-    """Run a station: images in by folder or HTTP, verdicts out, everything recorded.
-
-    Open its page in a browser; its interface is described at /docs. Ctrl-C or SIGTERM ends it,
-    once what waits is recorded.
-
-    Example: `defectseg line --model runs/demo/bundle --inbox runs/demo/test` (after the demo)
-    """
-    if ctx.invoked_subcommand is not None:
-        return
-    if model is None:
-        raise ConfigError("--model is missing: name a bundle, such as runs/demo/bundle.")
-    line_commands.run(
-        model,
-        station,
-        inbox=inbox,
-        take=take,
-        product=product,
-        rules=rules,
-        config=config,
-        host=host,
-        port=port,
-        token_file=token_file,
-    )
-
-
-@line_app.command()
-def verify(
-    station: Station = Path("runs/line"),
-    head: Annotated[
-        list[str] | None,
-        typer.Option(help="A hash noted before, that must still be there; may be repeated."),
-    ] = None,
-) -> None:
-    """Check that no row of a station's ledger was changed, removed or put in.
-
-    Exit status: 0, or 1 if something is wrong.
-
-    Example: `defectseg line verify --station runs/line` (after that of line)
-    """
-    raise typer.Exit(line_commands.verify(station, head or []))
-
-
-@line_app.command(name="export")
-def export_ledger(
-    output: Annotated[Path, typer.Option(help="A new file, .csv or .parquet.")],
-    station: Station = Path("runs/line"),
-) -> None:
-    """Write all inspections with their decisions to a table; the station may be at work.
-
-    Example: `defectseg line export --station runs/line --output inspections.csv` (after that of
-    line)
-    """
-    line_commands.export(station, output)
 
 
 def main(command: str) -> None:

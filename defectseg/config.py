@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -305,13 +305,20 @@ def _set(settings: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: the value is not YAML.") from error
 
 
+def _section(model: type[BaseModel], name: str) -> type[BaseModel]:
+    """Return the model of a section of settings, which may be optional."""
+    annotation = model.model_fields[name].annotation
+    kinds: list[Any] = [annotation, *get_args(annotation)]
+    return next(own for own in kinds if isinstance(own, type) and issubclass(own, BaseModel))
+
+
 def _explain(kind: type[Settings], problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     name = ".".join(place) or "settings"
     if problem["type"] == "extra_forbidden":
         model: type[BaseModel] = kind
         for section in place[:-1]:
-            model = type(model.model_fields[section].default)
+            model = _section(model, section)
         near = difflib.get_close_matches(place[-1], model.model_fields, n=1)
         known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
         return f"{name} is not a setting; {known}"

@@ -30,6 +30,9 @@ COMMANDS = (
     "sharpness",
     "monitor",
     "demo",
+    "line",
+    "line verify",
+    "line export",
 )
 
 
@@ -40,7 +43,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command_ends_with_an_example(command: str) -> None:
-    status, text = run(command, "--help")
+    status, text = run(*command.split(), "--help")
     assert status == 0
     assert f"Example: defectseg {command}" in " ".join(text.split())
 

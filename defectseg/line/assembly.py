@@ -83,37 +83,42 @@ class Line:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.started_at = now()
-        settings, folder = setup.settings, setup.folder
+        folder = setup.folder
         if setup.inbox and folder.resolve().is_relative_to(setup.inbox.resolve()):
             raise ConfigError(
                 f"{folder} lies within {setup.inbox}: its pictures would be taken for images. "
                 "Name another folder by --station."
             )
-        rules = load_rules(setup.rules)
+        self._rules = load_rules(setup.rules)
         self._closed = False
-        self._ending = ExitStack()
-        with ExitStack() as opened:
-            schema = cameras.SCHEMA + courier.SCHEMA + inbox.SCHEMA + _SCHEMA
-            self.ledger = Ledger(folder, schema)
-            opened.callback(self.ledger.close)
-            self.archive = Archive(folder)
-            self.news = News()
-            self.models = ModelSlot(
-                rules, self._recent_images, settings.swap.least_agreement, self._report_model
-            )
-            if setup.bundle is not None:
-                self.models.start(self._choose_bundle(setup.bundle))
-            self.cameras = Cameras(self.ledger.store, settings.drift, self._report_drift)
-            self.cameras.load()
-            self._courier = Courier(self.ledger.store, settings.alarms)
-            opened.callback(self._courier.close)
-            self.alarms = Alarms(settings.alarms, self._send_alarm)
-            self.station = Station(
-                self.ledger, self.archive, self.models, settings.limits, self._on_record
-            )
-            opened.pop_all()
-        # From here on, in the reverse order of what they depend on.
+        self._ending = ExitStack()  # in the reverse order of what depends on what
+        try:
+            self._open()
+        except BaseException:
+            self._ending.close()
+            raise
+
+    def _open(self) -> None:
+        setup, settings = self.setup, self.setup.settings
+        schema = cameras.SCHEMA + courier.SCHEMA + inbox.SCHEMA + _SCHEMA
+        self.ledger = Ledger(setup.folder, schema)
+        self._ending.callback(self.ledger.close)
+        self.archive = Archive(setup.folder)
+        self.news = News()
+        self._ending.callback(self.news.close)
+        self.models = ModelSlot(
+            self._rules, self._recent_images, settings.swap.least_agreement, self._report_model
+        )
+        if setup.bundle is not None:
+            self.models.start(self._choose_bundle(setup.bundle))
+        self.cameras = Cameras(self.ledger.store, settings.drift, self._report_drift)
+        self.cameras.load()
+        self._courier = Courier(self.ledger.store, settings.alarms)
         self._ending.callback(self._courier.close)
+        self.alarms = Alarms(settings.alarms, self._send_alarm)
+        self.station = Station(
+            self.ledger, self.archive, self.models, settings.limits, self._on_record
+        )
         self._ending.callback(self.station.close)
         self.metrics = Metrics(
             lambda: self.station.waiting,
@@ -125,6 +130,7 @@ class Line:
             self.inbox = Inbox(
                 setup.inbox,
                 self.station,
+                setup.folder,
                 settle_s=settings.limits.settle_s,
                 product=setup.product,
                 remove=setup.remove,
@@ -135,7 +141,7 @@ class Line:
             (self._clean, _CLEAN_S, "clean"),
         ):
             self._ending.callback(Periodic(task, every_s, name).close)
-        self.ledger.report("STARTED", f"the station is at work in {folder}")
+        self.ledger.report("STARTED", f"the station is at work in {setup.folder}")
 
     def close(self) -> None:
         """Inspect and record what waits, and end."""

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ from defectseg.inference.cores import count_cores
 from defectseg.inference.folder import product_in_path
 from defectseg.line.ledger import SameImageError
 from defectseg.line.station import Job, NotInspectedError, Source, Station, TooLargeError
+from defectseg.line.suspects import Suspects
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class Inbox:
     folder : Path
         Searched with its subfolders.
     station : Station
+    station_folder : Path
+        Where it is noted what is under way.
     settle_s : float
     product : str or None
         What all images show. By default the model's only product, or the one that a folder in an
@@ -81,6 +85,7 @@ class Inbox:
         self,
         folder: Path,
         station: Station,
+        station_folder: Path,
         *,
         settle_s: float,
         product: str | None = None,
@@ -98,6 +103,7 @@ class Inbox:
         self._whole: dict[Path, None] = {}  # in their order
         self._given: list[_Given] = []
         self._tries: Counter[Path] = Counter()
+        self._suspects = Suspects(station_folder)
         self._next_scan = 0.0
         self._ending = threading.Event()
         self._observer = Observer()
@@ -117,6 +123,7 @@ class Inbox:
             self._observer.stop()
             self._observer.join()
         self._thread.join()
+        self._suspects.note(())
 
     def _begin_to_listen(self) -> float:
         self._observer.schedule(_Listener(self._events), str(self.folder), recursive=True)
@@ -137,6 +144,7 @@ class Inbox:
                 self._settle()
                 self._give()
                 self._take_back()
+                self._note_under_way()
             except DefectsegError as error:
                 log.error("the watched folder waits: %s", error)
                 self._ending.wait(_AGAIN_S)
@@ -196,7 +204,8 @@ class Inbox:
             before = _read_state(path)
             source = self._describe(path)
             try:
-                data = read_bytes(path)
+                self._clear(path, before)
+                data = self._read(path, before)
             except ImageReadError as error:
                 if before is not None:
                     self._station.refuse(source, str(error))
@@ -208,6 +217,7 @@ class Inbox:
                 self._note(path)  # it is being written again
                 continue
             try:
+                self._note_under_way((path, before))
                 self._given.append(_Given(path, before, self._station.submit(data, source)))
             except SameImageError:  # recorded by the station
                 self._mark(path, before)
@@ -217,6 +227,31 @@ class Inbox:
             except NotInspectedError:
                 return  # for want of a place, or of a model: later
             del self._whole[path]
+
+    def _clear(self, path: Path, state: _State | None) -> None:
+        """Raise `ImageReadError` of a file that ends the station whenever it is inspected."""
+        deaths = self._suspects.count(self._tell_apart(path, state)) if state else 0
+        if deaths:
+            raise ImageReadError(
+                f"the station died {deaths} times while this file was inspected: it is not tried "
+                "again"
+            )
+
+    def _tell_apart(self, path: Path, state: _State) -> str:
+        name = _printable(path.relative_to(self.folder).as_posix())
+        return f"{state.size} {state.changed_ns} {name}"
+
+    def _read(self, path: Path, state: _State | None) -> bytes:
+        """Return a file's bytes; raise `ImageReadError` of what is none, or too large."""
+        most = 1e6 * self._station.limits.most_megabytes
+        if state is not None and state.size > most:
+            raise ImageReadError(
+                f"has {state.size / 1e6:,.1f} megabytes, more than the {most / 1e6:g} that are "
+                "accepted (limits.most_megabytes)"
+            )
+        if state is not None and not path.is_file():  # a pipe would be waited for
+            raise ImageReadError("is not a file that can be read")
+        return read_bytes(path)
 
     def _take_back(self) -> None:
         """Note the files whose inspection is recorded."""
@@ -231,6 +266,10 @@ class Inbox:
                     del self._tries[given.path]
                     continue
             self._whole[given.path] = None
+
+    def _note_under_way(self, *more: tuple[Path, _State]) -> None:
+        own = [*((given.path, given.state) for given in self._given), *more]
+        self._suspects.note(self._tell_apart(path, state) for path, state in own)
 
     def _mark(self, path: Path, state: _State) -> None:
         name = _printable(path.relative_to(self.folder).as_posix())
@@ -283,13 +322,13 @@ def _is_unfinished(path: Path) -> bool:
 
 
 def _read_state(path: Path) -> _State | None:
-    """Return the state of a file; None if it is not there."""
-    try:
-        own = path.stat()
-    except OSError:
-        return None
-    # The time of the last change of anything: that of the content can be set at will.
-    return _State(own.st_size, own.st_ctime_ns)
+    """Return the state of a file, or of a link to nothing; None if it is not there."""
+    for look in (path.stat, path.lstat):
+        with suppress(OSError):
+            own = look()
+            # The time of the last change of anything: that of the content can be set at will.
+            return _State(own.st_size, own.st_ctime_ns)
+    return None
 
 
 def _printable(name: str) -> str:

@@ -1,6 +1,7 @@
 """Rules of a product: where not to look, and which blemishes are allowed."""
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,8 +132,8 @@ def apply_rule(inspection: Inspection, rule: Rule | None, thresholds: Thresholds
         too small, or few and small enough. RETAKE stays what it is, and so does a score that is
         not a number.
     """
-    outcome = inspection.verdict.outcome
-    if rule is None or outcome not in (Outcome.FAIL, Outcome.REVIEW) or not inspection.regions:
+    suspect = inspection.verdict.outcome in (Outcome.FAIL, Outcome.REVIEW)
+    if rule is None or not suspect or not inspection.regions or math.isnan(inspection.score):
         return inspection
     counted = [own for own in inspection.regions if own.area_px >= rule.least_area_px]
     small = len(inspection.regions) - len(counted)

@@ -1,8 +1,9 @@
 """Settings of a station, from a YAML file."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from defectseg.config import Settings, parse_settings, read_yaml
 
@@ -36,6 +37,12 @@ class Retention(Settings):
     most_gigabytes: float = Field(
         default=50.0, gt=0, description="of all; the oldest are removed first, those of PASS before"
     )
+
+    @model_validator(mode="after")
+    def _pass_goes_first(self) -> Self:
+        if self.pass_days > self.days:
+            raise ValueError(f"pass_days = {self.pass_days} is more than days = {self.days}")
+        return self
 
 
 class Drift(Settings):
@@ -77,6 +84,15 @@ class Alarms(Settings):
     most_reviews: int = Field(
         default=50, ge=1, description="images waiting for a person, from which it is an alarm"
     )
+
+    @model_validator(mode="after")
+    def _over_is_below_begun(self) -> Self:
+        if self.retake_rearm_share >= self.retake_share:
+            raise ValueError(
+                f"retake_rearm_share = {self.retake_rearm_share} is not below retake_share = "
+                f"{self.retake_share}"
+            )
+        return self
 
 
 class Swap(Settings):

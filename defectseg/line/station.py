@@ -162,7 +162,8 @@ class Station:
         if stuck == len(self._workers):
             found.append(
                 f"All {stuck} workers have been at one image for more than "
-                f"{2 * self.limits.timeout_s:g} s. Start the station again."
+                f"{2 * self.limits.timeout_s:g} s. If the images are not that large, start the "
+                "station again."
             )
         return found
 
@@ -284,13 +285,14 @@ class Station:
             self.problem = ""
 
     def close(self) -> None:
-        """Inspect what waits, record it, and end."""
+        """Inspect what waits, record it, and end; the ledger stays open."""
         with suppress(queue.Full):  # of workers that are stuck
             for _ in self._workers:
                 self._waiting.put(None, timeout=self.limits.timeout_s)
         for thread in self._workers:
             thread.join(2 * self.limits.timeout_s)
-        self.ledger.close()
+        with suppress(StoreError):  # all that is being recorded is told, too
+            self.ledger.store.write(lambda connection: None).result()
         self._news.put(None)
         self._teller.join()
         self._ending.close()

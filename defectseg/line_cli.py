@@ -1,0 +1,103 @@
+"""The commands of the line and their options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectseg import line_commands
+from defectseg.errors import ConfigError
+
+line_app = typer.Typer()
+
+Station = Annotated[Path, typer.Option(help="The station's folder: its ledger and pictures.")]
+
+
+@line_app.callback(invoke_without_command=True)
+def line(
+    ctx: typer.Context,
+    model: Annotated[
+        Path | None, typer.Option(help="A bundle; one that takes its place is taken on.")
+    ] = None,
+    station: Station = Path("runs/line"),
+    inbox: Annotated[
+        Path | None, typer.Option(help="A folder to watch: images put there are inspected.")
+    ] = None,
+    take: Annotated[
+        bool,
+        typer.Option("--take", help="Remove files from INBOX once they are recorded and kept."),
+    ] = False,
+    product: Annotated[
+        str | None, typer.Option(help="What the images in INBOX show, if no folder tells it.")
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with PRODUCT.yaml, what does not count; see configs/line/rules."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings, YAML; see configs/line/settings.yaml.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="Holds the token; or put it into the environment, DEFECTSEG_TOKEN."),
+    ] = None,
+) -> None:
+    """Run a station: images in by folder or HTTP, verdicts out, everything recorded.
+
+    Open its page in a browser; its interface is described at /docs. Ctrl-C or SIGTERM ends it,
+    once what waits is recorded.
+
+    Example: `defectseg line --model runs/demo/bundle --inbox runs/demo/test` (after the demo)
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if model is None:
+        raise ConfigError("--model is missing: name a bundle, such as runs/demo/bundle.")
+    line_commands.run(
+        model,
+        station,
+        inbox=inbox,
+        take=take,
+        product=product,
+        rules=rules,
+        config=config,
+        host=host,
+        port=port,
+        token_file=token_file,
+    )
+
+
+@line_app.command()
+def verify(
+    station: Station = Path("runs/line"),
+    head: Annotated[
+        list[str] | None,
+        typer.Option(help="A hash noted before, that must still be there; may be repeated."),
+    ] = None,
+) -> None:
+    """Check that no row of a station's ledger was changed, removed or put in.
+
+    Exit status: 0, or 1 if something is wrong.
+
+    Example: `defectseg line verify --station runs/line` (after that of line)
+    """
+    raise typer.Exit(line_commands.verify(station, head or []))
+
+
+@line_app.command(name="export")
+def export_ledger(
+    output: Annotated[Path, typer.Option(help="A new file, .csv or .parquet.")],
+    station: Station = Path("runs/line"),
+) -> None:
+    """Write all inspections with their decisions to a table; the station may be at work.
+
+    Example: `defectseg line export --station runs/line --output inspections.csv` (after that of
+    line)
+    """
+    line_commands.export(station, output)

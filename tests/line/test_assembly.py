@@ -1,0 +1,107 @@
+"""A whole line: its parts together, and over a restart."""
+
+import shutil
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defectseg.errors import ConfigError
+from defectseg.image_io import encode_picture
+from defectseg.line.assembly import Line, Setup
+from defectseg.line.settings import LineSettings
+from tests.line.conftest import Running, draw_file, run_line
+
+QUICK_DRIFT = {"every_s": 0, "median_of": 2, "baseline_medians": 10}
+
+
+def test_the_summary_tells_what_happened(start_line: Callable[..., Running]) -> None:
+    station = start_line()
+    before = station.line.summarise()
+    assert (before["yield"], before["problems"], sum(before["totals"].values())) == (None, [], 0)
+    for number in range(3):
+        station.inspect(draw_file(number), f"p{number}")
+    after = station.line.summarise()
+    totals = after["totals"]
+    assert sum(totals.values()) == 3
+    inspected = totals["PASS"] + totals["FAIL"] + totals["REVIEW"]
+    assert after["yield"] == (totals["PASS"] / inspected if inspected else None)
+    assert sum(sum(v for k, v in own.items() if k != "hour") for own in after["hours"]) == 3
+    assert after["model"]["products"] == ["Class1", "Class5"]
+    assert [event["kind"] for event in after["events"]] == ["STARTED", "MODEL"]
+
+
+def test_another_model_judges_also_after_the_next_start(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
+    first = shutil.copytree(bundle_folder, tmp_path / "first")
+    second = shutil.copytree(bundle_folder, tmp_path / "second")
+    setup = Setup(tmp_path / "station", first)
+    with run_line(setup) as station:
+        for number in range(3):
+            station.inspect(draw_file(number), f"p{number}")
+        answer = station.client.post("/v1/models", json={"bundle": "second"})
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        assert (told["recent_images"], told["judged_alike"]) == (3, 3)
+        assert station.client.get("/v1/models").json()["current"] == "second"
+    with run_line(setup) as station:
+        assert station.client.get("/v1/models").json()["current"] == "second"
+    with run_line(Setup(tmp_path / "station", second)) as station:
+        assert station.line.models.current is not None
+        assert station.line.models.current.name == "second"
+    shutil.rmtree(second)
+    with run_line(setup) as station:  # what took over is gone
+        assert station.client.get("/v1/models").json()["current"] == "first"
+
+
+def test_a_camera_that_is_too_poor_raises_an_alarm_and_an_event(
+    start_line: Callable[..., Running],
+) -> None:
+    settings = LineSettings.model_validate(
+        {"alarms": {"retake_images": 4, "retake_share": 0.5}, "drift": QUICK_DRIFT}
+    )
+    station = start_line(settings=settings)
+    for number in range(4):
+        # Of another size than any that is known: never believed.
+        image = np.random.default_rng(number).integers(0, 256, (64, 64), np.uint8)
+        verdict = station.inspect(encode_picture(image, ".png"), f"p{number}").json()
+        assert verdict["outcome"] == "RETAKE"
+    deadline = time.monotonic() + 10
+    while not station.line.alarms.active():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert station.line.alarms.active() == [("RETAKE_RATE", "camera")]
+    assert "4 of the last 4" in station.line.summarise()["events"][0]["message"]
+
+
+def test_a_station_does_not_watch_its_own_pictures(tmp_path: Path, bundle_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="lies within"):
+        Line(Setup(tmp_path / "inbox" / "station", bundle_folder, inbox=tmp_path / "inbox"))
+
+
+def test_what_is_wrong_at_the_start_leaves_nothing_open(
+    tmp_path: Path, bundle_folder: Path
+) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "Class1.yaml").write_text("least_area: 1")
+    with pytest.raises(ConfigError):
+        Line(Setup(tmp_path / "station", bundle_folder, rules=tmp_path / "rules"))
+    line = Line(Setup(tmp_path / "station", bundle_folder))
+    line.close()
+    line.close()
+
+
+def test_starts_and_stops_are_events(tmp_path: Path, bundle_folder: Path) -> None:
+    setup = Setup(tmp_path / "station", bundle_folder)
+    for _ in range(2):
+        Line(setup).close()
+    line = Line(setup)
+    kinds = [event.kind for event in line.ledger.events(9)][::-1]
+    times = [datetime.fromisoformat(event.time) for event in line.ledger.events(9)][::-1]
+    line.close()
+    assert kinds[:6] == ["MODEL", "STARTED", "STOPPED"] * 2
+    assert times == sorted(times)
