@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: help demo test lint bench requirements clean
 
 help:
-	@echo "make demo   draw data, train, predict: a report to look at in 11 minutes"
+	@echo "make demo   draw data, train, predict: a report to look at in 7 to 11 minutes"
 	@echo "make test   run the tests"
 	@echo "make lint   check style, types and the order of the rooms"
 	@echo "make bench  measure the README's figures again, four to five hours"

@@ -7,6 +7,7 @@ to find a cleaning. While a baseline is learned, a camera is watched for a fall 
 without one. No event is dated before the median that shows it.
 """
 
+import math
 from dataclasses import replace
 from datetime import datetime
 
@@ -277,7 +278,10 @@ class Watcher:
             return f"{level}; no limit yet"
         if left is None:
             return f"{level}; no slope beyond doubt"
-        days = f"{left.days:.0f} days ({left.low:.0f} to {left.high:.0f})"
+        if not math.isfinite(left.days):
+            return f"{level}; so slowly that nobody can say when it is at the limit"
+        end = f" to {left.high:.0f})" if math.isfinite(left.high) else " or more)"
+        days = f"{left.days:.0f} days ({left.low:.0f}{end}"
         return f"{level}; at the limit {_show(self.limit)} in {days}"
 
 

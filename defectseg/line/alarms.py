@@ -12,7 +12,8 @@ from defectseg.line.settings import Alarms as AlarmSettings
 
 @dataclass
 class _State:
-    raised: bool = False
+    active: bool = False  # it is so now
+    raised: bool = False  # and was sent
     told: float = float("-inf")  # when, by the clock
 
 
@@ -65,6 +66,7 @@ class Alarms:
         Within the hold-off it waits: it is sent by the first call after that.
         """
         state = self._states[kind, camera_id]
+        state.active = True
         if state.raised or self._clock() - state.told < self._settings.hold_off_s:
             return
         state.raised, state.told = True, self._clock()
@@ -72,11 +74,12 @@ class Alarms:
 
     def rearm(self, kind: str, camera_id: str = "") -> None:
         """Say that it is over."""
-        self._states[kind, camera_id].raised = False
+        state = self._states[kind, camera_id]
+        state.active = state.raised = False
 
     def active(self) -> list[tuple[str, str]]:
         """Return kind and camera of what is wrong now."""
-        return sorted(key for key, state in self._states.items() if state.raised)
+        return sorted(key for key, state in self._states.items() if state.active)
 
     def add(self, inspection: Inspection) -> None:
         """Look at the share of RETAKE among a camera's last inspections."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defectseg.atomic import write_atomically
-from defectseg.image_io import write_mask, write_picture
+from defectseg.image_io import decode_image, encode_picture, write_mask, write_picture
 from defectseg.inference.results import draw_overlay
 from defectseg.inference.verdict import Outcome
 from defectseg.line.settings import Retention
@@ -45,10 +45,11 @@ class Archive:
         image_sha256: str,
         recipe: str,
     ) -> str:
-        """Write an image file's bytes and, where it was inspected, its mask and overlay.
+        """Write an image file's bytes and, where it was inspected, its mask.
 
-        Nothing of its name is of the client's choosing. The same image of the same recipe takes
-        the same place: what a kill left half done is written over.
+        An overlay is written where there is something to draw; else the image shows the same, see
+        `read`. Nothing of its name is of the client's choosing. The same image of the same recipe
+        takes the same place: what a kill left half done is written over.
 
         Returns
         -------
@@ -64,7 +65,8 @@ class Archive:
         write_atomically(self._root / folder / IMAGE, data)
         if image is not None and mask is not None:
             write_mask(self._root / folder / MASK, mask)
-            write_picture(self._root / folder / OVERLAY, draw_overlay(image, mask))
+            if mask.any():
+                write_picture(self._root / folder / OVERLAY, draw_overlay(image, mask))
         return folder
 
     def try_to_write(self) -> None:
@@ -72,6 +74,27 @@ class Archive:
         trial = self._root / "trial"
         write_atomically(trial, bytes(_TRIAL_BYTES))
         trial.unlink()
+
+    def kept(self, pictures: str) -> dict[str, bool]:
+        """Return which of `IMAGE`, `MASK` and `OVERLAY` there are to be had."""
+        there = {name: self.path(pictures, name) is not None for name in (IMAGE, MASK, OVERLAY)}
+        return there | {OVERLAY: there[OVERLAY] or (there[IMAGE] and there[MASK])}
+
+    def read(self, pictures: str, name: str) -> bytes:
+        """Return a picture's bytes; an overlay without anything drawn is made of its image.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it was not kept, or is kept no longer.
+        """
+        path = self.path(pictures, name)
+        if path is not None:
+            return path.read_bytes()
+        if not self.kept(pictures)[name]:
+            raise FileNotFoundError(name)
+        image = decode_image(self.read(pictures, IMAGE))
+        return encode_picture(draw_overlay(image, np.zeros(image.shape[:2], np.uint8)))
 
     def path(self, pictures: str, name: str) -> Path | None:
         """Return a picture that is still kept: `IMAGE`, `MASK` or `OVERLAY`; else None."""

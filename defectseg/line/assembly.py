@@ -232,6 +232,7 @@ class Line:
         name = f"{camera.camera_id} ({camera.product})"
         self.ledger.report(event.kind.value, f"{name}: {event.message}", camera.camera_id)
         self.metrics.add_drift(camera.camera_id, event.kind.value)
+        self.news.tell("event", event.kind.value)
         if event.kind is not Kind.CLEANED:
             self.alarms.raise_(event.kind.value, f"{name}: {event.message}", camera.camera_id)
 

@@ -69,6 +69,8 @@ class Camera:
         self._group.append((time, value))
         self._images += 1
         if len(self._group) < self._watcher.settings.median_of:
+            if not self.drift.points:
+                self.drift = self._watcher.finish(self._images)  # how many are missing
             return ()
         times = np.array([_naive(own) for own, _ in self._group], "datetime64[us]")
         self._watcher.add(times, np.array([own for _, own in self._group]))

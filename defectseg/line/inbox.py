@@ -17,8 +17,9 @@ from defectseg.errors import DataError, DefectsegError, ImageReadError
 from defectseg.image_io import IMAGE_SUFFIXES, find_images, read_bytes
 from defectseg.inference.cores import count_cores
 from defectseg.inference.folder import product_in_path
+from defectseg.line.job import Job, Source
 from defectseg.line.ledger import SameImageError
-from defectseg.line.station import Job, NotInspectedError, Source, Station, TooLargeError
+from defectseg.line.station import NotInspectedError, Station, TooLargeError
 from defectseg.line.suspects import Suspects
 
 log = logging.getLogger(__name__)

@@ -1,24 +1,22 @@
 """An image that came by HTTP: through the station, to a status that says whether it was judged."""
 
 import asyncio
+import logging
 
-from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from defectseg.inference.verdict import Outcome
 from defectseg.line.assembly import QUEUE_FULL, Line
+from defectseg.line.job import Recorded, Source
 from defectseg.line.ledger import SameImageError
-from defectseg.line.station import (
-    NotInspectedError,
-    QueueFullError,
-    Recorded,
-    Source,
-    TooLargeError,
-)
+from defectseg.line.schemas import one_line
+from defectseg.line.station import NotInspectedError, QueueFullError, TooLargeError
 
-# What a name that a client sends may be; it is shown and recorded, and names no file.
-NAME_PATTERN = r"^[^\x00-\x1f\x7f]+$"
-LONGEST_NAME = 200
+log = logging.getLogger(__name__)
+
+
+class NotTakenError(HTTPException):
+    """An image is not taken on, as the log says already."""
 
 
 async def inspect(line: Line, data: bytes, source: Source) -> Recorded:
@@ -26,32 +24,51 @@ async def inspect(line: Line, data: bytes, source: Source) -> Recorded:
 
     Raises
     ------
-    HTTPException
+    NotTakenError
         409 if the same image was given as another part, 413 if it is too large, 503 if it was not
         inspected or not recorded, and may be sent again.
     """
     try:
-        job = await run_in_threadpool(
-            line.station.submit, data, source, timeout_s=line.station.limits.timeout_s
-        )
-        verdict = asyncio.shield(asyncio.wrap_future(job.verdict))
-        try:
-            # A little longer: a verdict that comes in time is recorded after that.
-            return await asyncio.wait_for(verdict, line.station.limits.timeout_s + 0.5)
-        except TimeoutError:
-            return await run_in_threadpool(line.station.give_up, job)
+        recorded = await _wait(line, data, source)
     except QueueFullError as error:
-        line.refuse(QUEUE_FULL, str(error))
-        raise HTTPException(503, str(error), {"retry-after": "1"}) from error
+        raise await _refuse(line, error, 503, QUEUE_FULL, retry_s=1) from error
     except NotInspectedError as error:
-        line.refuse("not_ready", str(error))
-        raise HTTPException(503, str(error), {"retry-after": "5"}) from error
+        raise await _refuse(line, error, 503, "not_ready", retry_s=5) from error
     except SameImageError as error:
-        line.refuse("same_image", str(error))
-        raise HTTPException(409, str(error)) from error
+        raise await _refuse(line, error, 409, "same_image") from error
     except TooLargeError as error:
-        line.refuse("too_large", str(error))
-        raise HTTPException(413, str(error)) from error
+        raise await _refuse(line, error, 413, "too_large") from error
+    if recorded.inspection.outcome == Outcome.ERROR:
+        log.warning(
+            "part %s of camera %s was not inspected: %s",
+            one_line(source.part_id),
+            one_line(source.camera_id),
+            one_line(recorded.inspection.error, 500),
+        )
+    return recorded
+
+
+# Not by the threads that other pages are made in: however many of those are busy, images go on.
+in_thread = asyncio.to_thread
+
+
+async def _wait(line: Line, data: bytes, source: Source) -> Recorded:
+    timeout_s = line.station.limits.timeout_s
+    job = await in_thread(line.station.submit, data, source, timeout_s=timeout_s)
+    verdict = asyncio.shield(asyncio.wrap_future(job.verdict))
+    try:
+        # A little longer: a verdict that comes in time is recorded after that.
+        return await asyncio.wait_for(verdict, timeout_s + 0.5)
+    except TimeoutError:
+        return await in_thread(line.station.give_up, job)
+
+
+async def _refuse(
+    line: Line, error: Exception, status: int, reason: str, retry_s: int | None = None
+) -> NotTakenError:
+    await in_thread(line.refuse, reason, str(error))  # its alarm may wait for a disk
+    headers = None if retry_s is None else {"retry-after": str(retry_s)}
+    return NotTakenError(status, str(error), headers)
 
 
 def choose_product(line: Line, named: str | None) -> str:

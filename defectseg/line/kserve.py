@@ -1,69 +1,107 @@
 """``/v2``: the open inference protocol of KServe, so that its clients can ask the station."""
 
+from itertools import chain
+from math import prod
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from starlette.exceptions import HTTPException
 
 from defectseg import __version__
+from defectseg.errors import ImageReadError
 from defectseg.image_io import encode_picture, read_mask
 from defectseg.line.archive import MASK
 from defectseg.line.assembly import Line
-from defectseg.line.inspecting import (
-    LONGEST_NAME,
-    NAME_PATTERN,
-    choose_product,
-    http_status,
-    inspect,
-)
-from defectseg.line.station import Recorded, Source
+from defectseg.line.inspecting import choose_product, http_status, in_thread, inspect
+from defectseg.line.job import Recorded, Source
+from defectseg.line.models import Model
+from defectseg.line.schemas import REFUSALS, Fault, Name
 
 _OUTPUTS = ("outcome", "score", "id", "mask")
-_Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)]
-_Level = Annotated[int, Field(ge=0, le=255)]
+_MOST_AXES = 4
+# A model's hash, or as much of its beginning as tells it from others.
+Version = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[0-9a-f]+$")]
 
 
-class Fault(BaseModel):
-    """Nothing was inferred, and why."""
+def _data_schema() -> dict[str, Any]:
+    """Return the schema of a tensor's numbers: flat, or nested as deep as the tensor has axes."""
+    own: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 255}
+    forms = []
+    for _ in range(_MOST_AXES):
+        own = {"type": "array", "items": own, "minItems": 1}
+        forms.append(own)
+    return {"anyOf": forms}
 
-    error: str
+
+def _whole(number: object) -> object:
+    """Return 3 of 3.0, which JSON does not tell apart."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-class Parameters(BaseModel):
+class _Request(BaseModel):
+    """What others know of the protocol and we do not is passed over, as the protocol has it."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Parameters(_Request):
     """What the image shows."""
 
-    part_id: _Name
-    camera_id: _Name = "camera"
-    product: _Name | None = None
+    part_id: Name | None = Field(default=None, description="by default, the request's id")
+    camera_id: Name = "camera"
+    product: Name | None = Field(default=None, description="needed where the model knows several")
 
 
-class InputTensor(BaseModel):
+class InputTensor(_Request):
     """The image: ``(H, W)``, ``(H, W, 3)`` or with a 1 before; RGB."""
 
     name: Literal["image"]
-    shape: list[Annotated[int, Field(ge=1, le=100_000)]] = Field(min_length=2, max_length=4)
+    shape: list[Annotated[int, BeforeValidator(_whole), Field(ge=1, le=100_000)]] = Field(
+        min_length=2, max_length=_MOST_AXES
+    )
     datatype: Literal["UINT8"]
-    data: list[_Level] = Field(min_length=1, description="row by row, flat")
+    # Checked by `_flatten`: there may be millions.
+    data: Annotated[list[Any], WithJsonSchema(_data_schema())] = Field(
+        description="row by row: flat, or nested as the shape says"
+    )
 
 
-class WantedOutput(BaseModel):
+class WantedOutput(_Request):
     """One of the outputs."""
 
     name: Literal["outcome", "score", "id", "mask"]
 
 
-class InferRequest(BaseModel):
+class InferRequest(_Request):
     """A request of the open inference protocol."""
 
-    id: str | None = Field(None, max_length=LONGEST_NAME)
-    parameters: Parameters
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["id"], "properties": {"id": {"type": "string"}}},
+                {
+                    "required": ["parameters"],
+                    "properties": {
+                        "parameters": {
+                            "type": "object",
+                            "required": ["part_id"],
+                            "properties": {"part_id": {"type": "string"}},
+                        }
+                    },
+                },
+            ]
+        }
+    )
+
+    id: Name | None = None
+    parameters: Parameters | None = None
     inputs: list[InputTensor] = Field(min_length=1, max_length=1)
-    outputs: list[WantedOutput] | None = Field(None, description="all but the mask, by default")
+    outputs: list[WantedOutput] | None = Field(
+        default=None, description="all but the mask, by default"
+    )
 
 
 class OutputTensor(BaseModel):
@@ -80,110 +118,221 @@ class InferAnswer(BaseModel):
 
     model_name: str
     model_version: str
-    id: str | None
+    id: str | None = Field(default=None, description="that of the request, if it had one")
     outputs: list[OutputTensor]
+
+
+class Live(BaseModel):
+    """The process is up."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Images can be inspected."""
+
+    ready: bool
+
+
+class Server(BaseModel):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(BaseModel):
+    """An input or output; -1 stands for any number."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """What a model takes and answers."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelReady(BaseModel):
+    """A model can be asked."""
+
+    name: str
+    ready: bool
 
 
 def make_routes(line: Line) -> APIRouter:
     """Return the pages below ``/v2``."""
-    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
-    absent: dict[int | str, dict[str, Any]] = {404: {"model": Fault}}
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"model": Fault, "description": text} for status, text in REFUSALS.items()
+    }
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"], responses=responses)
+    _add_health(router, line)
+    _add_models(router, line)
+    _add_infer(router, line)
+    return router
 
+
+_ABSENT: dict[int | str, dict[str, Any]] = {
+    404: {"model": Fault, "description": "There is no such model, or no such version"}
+}
+
+
+def _add_health(router: APIRouter, line: Line) -> None:
     @router.get("/health/live", summary="Is the process up?")
-    def live() -> dict[str, bool]:
-        return {"live": True}
+    async def live() -> Live:
+        return Live(live=True)
 
-    @router.get(
-        "/health/ready", summary="Can images be inspected?", responses={503: {"model": Fault}}
-    )
-    def ready() -> dict[str, bool]:
-        problems = line.station.problems()
-        if problems:
-            raise HTTPException(503, " ".join(problems))
-        return {"ready": True}
+    @router.get("/health/ready", summary="Can images be inspected?")
+    async def ready() -> Ready:
+        if line.station.problems():  # which are not for everybody to know
+            raise HTTPException(503, "No image can be inspected now; GET /v1/summary says why.")
+        return Ready(ready=True)
 
     @router.get("", summary="What the server is")
-    def server() -> dict[str, Any]:
-        return {"name": "defectseg", "version": __version__, "extensions": []}
+    def server() -> Server:
+        return Server(name="defectseg", version=__version__, extensions=[])
 
-    @router.get("/models/{name}", summary="What the model takes and answers", responses=absent)
-    def model(name: str) -> dict[str, Any]:
-        found = _find(line, name)
-        return {
-            "name": found.name,
-            "versions": [found.sha256],
-            "platform": f"{found.predictor.engine.name}_{found.predictor.engine.precision}",
-            "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, -1]}],
-            "outputs": [
-                {"name": "outcome", "datatype": "BYTES", "shape": [1]},
-                {"name": "score", "datatype": "FP32", "shape": [1]},
-                {"name": "id", "datatype": "INT64", "shape": [1]},
-                {"name": "mask", "datatype": "UINT8", "shape": [-1, -1]},
-            ],
-        }
 
-    @router.get("/models/{name}/ready", summary="Can the model be asked?", responses=absent)
-    def model_ready(name: str) -> dict[str, Any]:
-        return {"name": _find(line, name).name, "ready": True}
+def _add_models(router: APIRouter, line: Line) -> None:
+    @router.get("/models/{name}", summary="What the model takes and answers", responses=_ABSENT)
+    def model(name: Name) -> ModelMetadata:
+        return _describe(_find(line, name))
+
+    @router.get(
+        "/models/{name}/versions/{version}", summary="The same, of a version", responses=_ABSENT
+    )
+    def model_version(name: Name, version: Version) -> ModelMetadata:
+        return _describe(_find(line, name, version))
+
+    @router.get("/models/{name}/ready", summary="Can the model be asked?", responses=_ABSENT)
+    def model_ready(name: Name) -> ModelReady:
+        return ModelReady(name=_find(line, name).name, ready=True)
+
+    @router.get(
+        "/models/{name}/versions/{version}/ready", summary="Can a version?", responses=_ABSENT
+    )
+    def model_version_ready(name: Name, version: Version) -> ModelReady:
+        return ModelReady(name=_find(line, name, version).name, ready=True)
+
+
+def _add_infer(router: APIRouter, line: Line) -> None:
+    options: dict[str, Any] = {
+        "response_model_exclude_none": True,
+        "responses": _ABSENT
+        | {409: {"model": Fault, "description": "The same image was given as another part"}},
+    }
 
     @router.post(
-        "/models/{name}/infer",
-        summary="Inspect an image that is sent as a tensor",
-        responses=absent | {409: {"model": Fault}, 422: {"model": Fault}, 503: {"model": Fault}},
+        "/models/{name}/infer", summary="Inspect an image that is sent as a tensor", **options
     )
-    async def infer(name: str, request: InferRequest) -> InferAnswer:
+    async def infer(name: Name, request: InferRequest) -> InferAnswer:
         """Inspect and record an image, as `POST /v1/inspect` does.
 
         Whatever goes wrong is an error, never an outcome `PASS`.
         """
-        own = request.parameters
-        found = _find(line, name)
-        source = Source(own.part_id, own.camera_id, choose_product(line, own.product), "http")
-        data = await run_in_threadpool(_encode, request.inputs[0])
-        recorded = await inspect(line, data, source)
-        status = http_status(recorded)
-        if status != 200:
-            raise HTTPException(status, recorded.inspection.error or "not inspected")
-        wanted = [out.name for out in request.outputs or ()] or _OUTPUTS[:-1]
-        outputs = await run_in_threadpool(
-            lambda: [_output(line, recorded, output) for output in wanted]
+        return await _infer(line, _find(line, name), request)
+
+    @router.post(
+        "/models/{name}/versions/{version}/infer", summary="The same, by a version", **options
+    )
+    async def infer_version(name: Name, version: Version, request: InferRequest) -> InferAnswer:
+        """Inspect and record an image, if this version is the one that judges.
+
+        A version is a model's hash, or at least its first eight letters.
+        """
+        return await _infer(line, _find(line, name, version), request)
+
+
+async def _infer(line: Line, model: Model, request: InferRequest) -> InferAnswer:
+    own = request.parameters or Parameters()
+    part_id = own.part_id or request.id
+    if part_id is None:
+        raise HTTPException(
+            422, "No part is named; expected parameters.part_id or, in its place, an id."
         )
-        return InferAnswer(
-            model_name=found.name,
-            model_version=recorded.inspection.model_sha256,
-            id=request.id,
-            outputs=outputs,
-        )
+    source = Source(part_id, own.camera_id, choose_product(line, own.product), "http")
+    data = await in_thread(_encode, request.inputs[0])
+    recorded = await inspect(line, data, source)
+    status = http_status(recorded)
+    if status != 200:
+        raise HTTPException(status, recorded.inspection.error or "not inspected")
+    wanted = [out.name for out in request.outputs or ()] or _OUTPUTS[:-1]
+    outputs = await in_thread(lambda: [_output(line, recorded, out) for out in wanted])
+    return InferAnswer(
+        model_name=model.name,
+        model_version=recorded.inspection.model_sha256,
+        id=request.id,
+        outputs=outputs,
+    )
 
-    return router
 
-
-def fault(status: int, text: str) -> JSONResponse:
-    """Return an error in the protocol's form."""
-    return JSONResponse({"error": text}, status)
-
-
-def _find(line: Line, name: str) -> Any:
+def _find(line: Line, name: str, version: str | None = None) -> Model:
     model = line.models.current
     if model is None or model.name != name:
-        known = f"expected {model.name!r}" if model else "there is no model"
-        raise HTTPException(404, f"There is no model {name[:LONGEST_NAME]!r}; {known}.")
+        known = f"expected {model.name!r}" if model else "there is none"
+        raise HTTPException(404, f"There is no model {name!r}; {known}.")
+    if version is not None and not model.sha256.startswith(version):
+        raise HTTPException(
+            404, f"There is no version {version!r} of {name!r}; expected {model.sha256}."
+        )
     return model
+
+
+def _describe(model: Model) -> ModelMetadata:
+    engine = model.predictor.engine
+    return ModelMetadata(
+        name=model.name,
+        versions=[model.sha256],
+        platform=f"{engine.name}_{engine.precision}",
+        inputs=[TensorMetadata(name="image", datatype="UINT8", shape=[-1, -1])],
+        outputs=[
+            TensorMetadata(name="outcome", datatype="BYTES", shape=[1]),
+            TensorMetadata(name="score", datatype="FP32", shape=[1]),
+            TensorMetadata(name="id", datatype="INT64", shape=[1]),
+            TensorMetadata(name="mask", datatype="UINT8", shape=[-1, -1]),
+        ],
+    )
 
 
 def _encode(tensor: InputTensor) -> bytes:
     """Return a tensor as the bytes of a PNG: what is hashed, inspected and kept."""
-    shape = tensor.shape[1:] if len(tensor.shape) > 2 and tensor.shape[0] == 1 else tensor.shape
+    given = shape = tuple(tensor.shape)
+    if len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
     if len(shape) == 3 and shape[2] == 1:
         shape = shape[:2]
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
-        raise HTTPException(422, f"The shape is {tensor.shape}; expected [H, W] or [H, W, 3].")
-    if len(tensor.data) != np.prod(shape, dtype=np.int64):
+        raise HTTPException(422, f"The shape is {list(given)}; expected [H, W] or [H, W, 3].")
+    numbers, nested = _flatten(tensor.data)
+    if nested not in (given, (prod(given),)):
         raise HTTPException(
-            422, f"There are {len(tensor.data)} numbers; expected {tensor.shape} of them."
+            422, f"The data have the shape {list(nested)}; expected {list(given)}, or flat."
         )
-    image: npt.NDArray[np.uint8] = np.array(tensor.data, np.uint8).reshape(shape)
-    return encode_picture(image, ".png")
+    return encode_picture(numbers.reshape(shape), ".png")
+
+
+def _flatten(data: list[Any]) -> tuple[npt.NDArray[np.uint8], tuple[int, ...]]:
+    """Return the numbers of lists in lists as they follow each other, and how they were nested."""
+    shape = [len(data)]
+    while data and type(data[0]) is list and len(shape) < _MOST_AXES:
+        lengths = {len(own) if type(own) is list else -1 for own in data}
+        if len(lengths) != 1:
+            raise HTTPException(422, "The rows of the data differ in length.")
+        shape.append(lengths.pop())
+        data = list(chain.from_iterable(data))
+    if float in set(map(type, data)):
+        data = [_whole(own) for own in data]
+    # NumPy would take 1.5, "7" and true, too.
+    if set(map(type, data)) != {int} or min(data) < 0 or max(data) > 255:
+        raise HTTPException(422, "The data are not all whole numbers from 0 to 255.")
+    return np.frombuffer(bytes(data), np.uint8), tuple(shape)
 
 
 def _output(line: Line, recorded: Recorded, name: str) -> OutputTensor:
@@ -195,9 +344,12 @@ def _output(line: Line, recorded: Recorded, name: str) -> OutputTensor:
     if name == "id":
         return OutputTensor(name=name, shape=[1], datatype="INT64", data=[own.id])
     path = line.archive.path(own.pictures, MASK)
-    if path is None:
-        raise HTTPException(503, "The mask is kept no longer.")
-    mask = read_mask(path)
+    try:
+        if path is None:
+            raise FileNotFoundError
+        mask = read_mask(path)
+    except (OSError, ImageReadError) as error:
+        raise HTTPException(404, "The mask is kept no longer.") from error
     return OutputTensor(
         name=name, shape=list(mask.shape), datatype="UINT8", data=mask.ravel().tolist()
     )

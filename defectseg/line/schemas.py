@@ -1,13 +1,43 @@
 """What the station's HTTP answers look like."""
 
-from typing import Any, Literal
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from fastapi import UploadFile
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic.json_schema import SkipJsonSchema
 
 from defectseg.line.records import Decision, Inspection
 
 Outcome = Literal["PASS", "FAIL", "REVIEW", "RETAKE", "ERROR"]
 DecisionWord = Literal["agree", "overrule", "retake"]
+
+# What a name that a client sends may be: one line that is not blank, without signs that turn the
+# direction of writing, and without two dots in a row. It is shown and recorded, and names no file.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069"
+NAME_PATTERN = rf"^\.?[^.\s{_UNSEEN}](?:\.?[^.{_UNSEEN}])*\.?$"
+LONGEST_NAME = 200
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)]
+_LINES_PATTERN = rf"^(?:[\t\n]|[^{_UNSEEN}])*$"  # the same of a text of several lines
+
+LARGEST_ID = 2**63 - 1  # of SQLite
+InspectionId = Annotated[int, Field(ge=1, le=LARGEST_ID, description="of an inspection")]
+
+# What any request may be answered.
+REFUSALS = {
+    400: "The request is no HTTP form or JSON that can be read",
+    401: "The token is missing or wrong",
+    403: "Not from this machine, or from a page of another site",
+    408: "The body came too slowly",
+    413: "The body or the image is too large",
+    415: "The text is not UTF-8",
+    422: "A field is wrong, missing or not known",
+    429: "Too much at once",
+    503: "The ledger cannot be read, or nothing can be inspected or recorded now",
+}
+_MOST_REASONS = 20  # that are told of one request
+_LONGEST_REASON = 500
 
 
 class Problem(BaseModel):
@@ -15,6 +45,15 @@ class Problem(BaseModel):
 
     outcome: Literal["ERROR"] = "ERROR"
     reasons: list[str] = Field(description="what was wrong, what was expected, what to do")
+
+
+ABSENT: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "Not there"}}
+
+
+class Fault(BaseModel):
+    """Nothing was inspected, and why, as the open inference protocol has it."""
+
+    error: str
 
 
 class Thresholds(BaseModel):
@@ -107,16 +146,41 @@ class VerdictList(BaseModel):
     inspections: list[Verdict]
 
 
+def _check_file_name(file: UploadFile) -> UploadFile:
+    name = file.filename or ""
+    if name and (len(name) > LONGEST_NAME or not re.fullmatch(NAME_PATTERN, name)):
+        raise ValueError(
+            f"the file's name is {name[:LONGEST_NAME]!r}; expected at most {LONGEST_NAME} letters "
+            "that can be seen, and no two dots in a row"
+        )
+    return file
+
+
+class InspectForm(BaseModel):
+    """An image, and what it shows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Annotated[UploadFile, AfterValidator(_check_file_name)] = Field(
+        description="a PNG, JPEG, BMP or TIFF file"
+    )
+    part_id: Name
+    camera_id: Name = "camera"
+    product: Name | SkipJsonSchema[None] = Field(
+        default=None, description="needed where the model knows several"
+    )
+
+
 class DecisionRequest(BaseModel):
     """A person's decision on an inspection that is REVIEW."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid")
 
     decision: DecisionWord = Field(
         description="agree: it is a defect, FAIL; overrule: it is none, PASS; retake: RETAKE"
     )
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
-    note: str = Field("", max_length=1000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")
+    name: str = Field(min_length=1, max_length=100, pattern=NAME_PATTERN)
+    note: str = Field("", max_length=1000, pattern=_LINES_PATTERN)
 
 
 class ModelRequest(BaseModel):
@@ -124,11 +188,8 @@ class ModelRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    bundle: str = Field(
-        min_length=1,
-        max_length=1000,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
-        description="a folder beside the bundle that the station was started with: its name",
+    bundle: Name = Field(
+        description="a folder beside the bundle that the station was started with: its name"
     )
     insist: bool = Field(False, description="even if recent images are judged otherwise")
 
@@ -203,6 +264,79 @@ class CameraList(BaseModel):
     """All cameras."""
 
     cameras: list[CameraAnswer]
+
+
+class ModelState(BaseModel):
+    """The model that judges, and how it runs."""
+
+    name: str
+    sha256: str
+    calibration_sha256: str
+    engine: str
+    precision: str
+    products: list[str]
+
+
+class ActiveAlarm(BaseModel):
+    """What is wrong now."""
+
+    kind: str
+    camera_id: str
+
+
+class Hour(BaseModel):
+    """How many images had each outcome within an hour."""
+
+    hour: str = Field(description="UTC, as 2026-01-31T08")
+    PASS: NonNegativeInt = 0
+    FAIL: NonNegativeInt = 0
+    REVIEW: NonNegativeInt = 0
+    RETAKE: NonNegativeInt = 0
+    ERROR: NonNegativeInt = 0
+
+
+class LedgerEvent(BaseModel):
+    """Something that happened: a start, another model, an alarm."""
+
+    id: int
+    time: str
+    kind: str
+    camera_id: str
+    message: str
+
+
+class Summary(BaseModel):
+    """How the line is."""
+
+    time: str = Field(description="UTC, ISO 8601")
+    started_at: str
+    problems: list[str] = Field(description="why no image can be inspected; empty if all is well")
+    watched_folder: str | None
+    model: ModelState | None
+    waiting: NonNegativeInt = Field(description="images")
+    most_waiting: int
+    reviews_waiting: NonNegativeInt = Field(description="for a person")
+    alarms: list[ActiveAlarm]
+    alarms_not_delivered: NonNegativeInt
+    hours: list[Hour] = Field(description="of the last 24, those in which images came")
+    totals: dict[Outcome, NonNegativeInt] = Field(description="of the last 24 hours")
+    yield_: float | None = Field(
+        alias="yield", description="PASS among PASS, FAIL and REVIEW; null if there were none"
+    )
+    events: list[LedgerEvent] = Field(description="the last ones")
+
+
+def one_line(text: str, most: int = LONGEST_NAME) -> str:
+    """Return a text, or its beginning, as one line: what would not be seen is written out."""
+    return "".join(own if own.isprintable() else repr(own)[1:-1] for own in text[:most])
+
+
+def describe_problem(path: str, reasons: Sequence[str]) -> dict[str, Any]:
+    """Return the body of an error, in the form that is expected at a path."""
+    told = [one_line(reason, _LONGEST_REASON) for reason in reasons[:_MOST_REASONS]]
+    if path.startswith("/v2"):
+        return Fault(error=" ".join(told)).model_dump()
+    return Problem(reasons=told).model_dump()
 
 
 def describe(

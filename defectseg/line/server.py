@@ -1,8 +1,10 @@
 """The station's HTTP server: uvicorn, with patience for few and slow clients only."""
 
 import asyncio
+import json
 import logging
 import resource
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,13 +17,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from defectseg.errors import ConfigError, DefectsegError
 from defectseg.line.api import make_app
 from defectseg.line.assembly import Line
+from defectseg.line.schemas import describe_problem, one_line
 from defectseg.line.settings import Limits
 
 log = logging.getLogger(__name__)
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SHORTEST_TOKEN = 16
+_BACKLOG = 256  # connections that may be accepted at once, before those that are too many go
 _SPARE_FILES = 128  # beside the connections
+_LEAST_READ = 1 << 16  # bytes of an answer that are to be taken in within the time for a request
 _END_S = 10
 
 
@@ -106,7 +111,7 @@ def make_server(
         Told the address.
     """
     limits = line.setup.settings.limits
-    _allow_files(limits.most_connections + _SPARE_FILES)
+    _allow_files(limits.most_connections + _BACKLOG + _SPARE_FILES)
     config = uvicorn.Config(
         make_app(line, token),
         host=host,
@@ -116,6 +121,7 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=_END_S,
     )
     return _Server(config, line, on_start)
@@ -136,13 +142,12 @@ class _Server(uvicorn.Server):
             self._on_start(f"http://{f'[{name}]' if ':' in name else name}:{port}")
 
     async def shutdown(self, sockets: Any = None) -> None:
-        await super().shutdown(sockets)
-        # Before uvicorn hands on the signal, which may end the process at once.
-        await asyncio.to_thread(self._line.close)
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
         self._line.news.close()
-        super().handle_exit(sig, frame)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            # Before uvicorn hands on the signal, which may end the process at once.
+            await asyncio.to_thread(self._line.close)
 
 
 def _allow_files(count: int) -> None:
@@ -156,18 +161,18 @@ def _allow_files(count: int) -> None:
 
 def _make_protocol(limits: Limits) -> type[H11Protocol]:
     class Protocol(H11Protocol):
-        """Closes connections that are too many, or on which a request does not come to its end."""
+        """Closes connections that are too many, or on which requests or answers do not move on."""
 
-        _timer: asyncio.TimerHandle | None = None
+        _timer: asyncio.TimerHandle | None = None  # for a request to come
         _extended = False
+        _reading: asyncio.TimerHandle | None = None  # for an answer to be read
+        _unread = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            transport.set_write_buffer_limits(0)  # whatever is not read at once is watched
             if len(self.connections) > limits.most_connections:
-                log.warning(
-                    "a connection of %s: 429, %d are open", self.client, limits.most_connections
-                )
-                self._refuse(429, b"Too many connections.")
+                self._refuse(429, f"{limits.most_connections} connections are open already.")
                 return
             self._arm()
 
@@ -177,12 +182,43 @@ def _make_protocol(limits: Limits) -> type[H11Protocol]:
             if self._timer is None:
                 self._arm()
             super().data_received(data)
-            if self.conn.their_state is not h11.SEND_BODY and self.conn.their_state is not h11.IDLE:
+            state = self.conn.their_state
+            if state is h11.IDLE and not self.conn.trailing_data[0]:
+                # The rest of a request that was answered before: the next one has its own time.
+                self._disarm()
+                self._arm()
+            elif state is not h11.IDLE and state is not h11.SEND_BODY:
                 self._disarm()  # a request is here, whole
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
+            self._stop_watching()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unread = self.transport.get_write_buffer_size()
+            self._reading = self.loop.call_later(limits.receive_s, self._check_reading)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._stop_watching()
+
+        def shutdown(self) -> None:
+            with suppress(h11.LocalProtocolError):  # of a connection that is broken already
+                super().shutdown()
+
+        def send_400_response(self, msg: str) -> None:
+            """Answer what is no HTTP; uvicorn calls this while it handles the error."""
+            error = sys.exception()
+            if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
+                self._refuse(431, "The headers are too long.")
+            else:
+                what, _, _ = str(error).partition(":")  # not what was sent: it may be secret
+                self._refuse(400, f"This is no HTTP request: {what}.")
+
+        def _unsupported_upgrade_warning(self) -> None:
+            log.warning("a connection of %s asked for another protocol: not supported", self.client)
 
         def _arm(self) -> None:
             self._timer = self.loop.call_later(limits.receive_s, self._expire)
@@ -201,18 +237,35 @@ def _make_protocol(limits: Limits) -> type[H11Protocol]:
                 self._extended = True  # the headers are here: the body has its own time
                 self._timer = self.loop.call_later(limits.receive_s + 1, self._expire)
                 return
-            log.warning(
-                "a connection of %s: 408, no request within %g s", self.client, limits.receive_s
-            )
-            self._refuse(408, b"No request came in time.")
+            self._refuse(408, f"No request came within {limits.receive_s:g} s.")
 
-        def _refuse(self, status: int, text: bytes) -> None:
-            if self.conn.our_state is h11.IDLE:
-                body = b'{"outcome": "ERROR", "reasons": ["' + text + b'"]}'
+        def _refuse(self, status: int, reason: str) -> None:
+            """Close the connection; say why, if nothing was answered yet."""
+            log.warning("a connection of %s: %d, %s", self.client, status, one_line(reason))
+            unanswered = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+            if self.cycle is not None:
+                self.cycle.disconnected = True  # what is still being answered goes nowhere
+                self.cycle.message_event.set()
+            if unanswered:
+                body = json.dumps(describe_problem("", [reason])).encode()
                 self.transport.write(
                     b"HTTP/1.1 %d \r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
                     b"connection: close\r\n\r\n%s" % (status, len(body), body)
                 )
             self.transport.close()
+
+        def _check_reading(self) -> None:
+            left = self.transport.get_write_buffer_size()
+            if left > max(0, self._unread - _LEAST_READ):
+                log.warning("a connection of %s: closed, its answer is not read", self.client)
+                self.transport.abort()
+                return
+            self._unread = left
+            self._reading = self.loop.call_later(limits.receive_s, self._check_reading)
+
+        def _stop_watching(self) -> None:
+            if self._reading is not None:
+                self._reading.cancel()
+                self._reading = None
 
     return Protocol

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +20,20 @@ from defectseg.errors import DefectsegError, ImageReadError
 from defectseg.image_io import decode_image, read_size
 from defectseg.inference.cores import one_core_each
 from defectseg.inference.predictor import Inspection as Inspected
-from defectseg.inference.verdict import Outcome
 from defectseg.line.archive import Archive
+from defectseg.line.job import Job, Recorded, Source, describe_job
 from defectseg.line.ledger import Ledger, SameImageError
-from defectseg.line.models import Model, ModelSlot
+from defectseg.line.models import ModelSlot
 from defectseg.line.records import Inspection, now
 from defectseg.line.settings import Limits
 from defectseg.line.store import StoreError
 
 log = logging.getLogger(__name__)
 
+# While some wait for the network, the disk or Python's lock, others have work for every core.
+_SPARE_WORKERS = 2
+# Larger images go one at a time, for the memory's sake.
+_LARGE_PX = 16_000_000
 # Beyond its time limit, for a verdict that is being recorded.
 _RECORDING_S = 5.0
 
@@ -47,63 +50,8 @@ class TooLargeError(DefectsegError):
     """An image has more pixels than the station takes on."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where an image comes from.
-
-    Attributes
-    ----------
-    part_id, camera_id : str
-    product : str or None
-        None: it cannot be told, which is an ERROR.
-    kind : str
-        ``"http"`` or ``"folder"``.
-    name : str
-        Of the file.
-    """
-
-    part_id: str
-    camera_id: str
-    product: str | None
-    kind: str
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What a station answers: the recorded inspection, and whether it was so before."""
-
-    inspection: Inspection
-    repeated: bool
-
-
-@dataclass(eq=False)
-class Job:
-    """An image on its way through the station."""
-
-    source: Source
-    data: bytes
-    sha256: str
-    model: Model
-    deadline: float  # by time.monotonic()
-    received_at: str = field(default_factory=now)
-    begun: float = field(default_factory=time.monotonic)
-    started: float = 0.0
-    verdict: "Future[Recorded]" = field(default_factory=lambda: _running_future())
-    _claim: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The image and what judges it."""
-        return self.sha256, self.model.recipes.get(self.source.product or "", "")
-
-    def claim(self) -> bool:
-        """Return whether the caller is the first, who alone may record what became of it."""
-        return self._claim.acquire(blocking=False)
-
-
 class Station:
-    """Inspects images, a thread a core, and records every one before it is answered.
+    """Inspects images, several at a time, and records every one before it is answered.
 
     Parameters
     ----------
@@ -132,13 +80,14 @@ class Station:
         self._waiting: queue.Queue[Job | None] = queue.Queue(limits.queue)
         self._under_way: dict[tuple[str, str], Job] = {}
         self._lock = threading.Lock()
+        self._large = threading.Lock()
         self._at_work: dict[int, Job] = {}
         self._news: queue.SimpleQueue[Inspection | None] = queue.SimpleQueue()
         self._ending = ExitStack()
-        workers = self._ending.enter_context(one_core_each())
+        cores = self._ending.enter_context(one_core_each())
         self._workers = [
             threading.Thread(target=self._work, name=f"worker {number}", daemon=True)
-            for number in range(workers)
+            for number in range(cores + _SPARE_WORKERS)
         ]
         self._teller = threading.Thread(target=self._tell, name="teller", daemon=True)
         for thread in (*self._workers, self._teller):
@@ -207,7 +156,8 @@ class Station:
                 "million that are accepted (limits.most_megapixels)."
             )
         sha256 = hashlib.sha256(data).hexdigest()
-        job = Job(source, data, sha256, model, time.monotonic() + timeout_s)
+        deadline = time.monotonic() + timeout_s
+        job = Job(source, data, sha256, model, deadline, pixels=height * width)
         with self._lock:
             other = self._under_way.setdefault(job.key, job)
         try:
@@ -271,7 +221,7 @@ class Station:
         """
         if job.claim():
             reason = f"not inspected within {self.limits.timeout_s:g} s"
-            self._record(job, _describe(job, error=reason, reasons=(reason,)))
+            self._record(job, describe_job(job, error=reason, reasons=(reason,)))
         try:
             return job.verdict.result(_RECORDING_S)
         except FutureTimeoutError as error:
@@ -304,10 +254,12 @@ class Station:
             with self._lock:
                 self._at_work[own] = job
             try:
-                inspection = self._inspect(job)
+                with self._large if job.pixels > _LARGE_PX else nullcontext():
+                    inspection = self._inspect(job)
             except Exception as error:  # decoders and engines may raise anything
                 log.exception("an image of %s was not inspected", job.source.part_id)
-                inspection = _describe(job, error=repr(error), reasons=("the inspection failed",))
+                reasons = ("the inspection failed",)
+                inspection = describe_job(job, error=repr(error), reasons=reasons)
             with self._lock:
                 del self._at_work[own]
             if job.claim():
@@ -327,10 +279,10 @@ class Station:
                     f"no product that the model knows ({', '.join(job.model.products)}) is named"
                 )
             inspected = job.model.inspect(image, product)
-            described = _describe(job, image, inspected)
+            described = describe_job(job, image, inspected)
         except ImageReadError as error:  # as it will be the next time
             reasons = ("could not be inspected",)
-            described = _describe(job, image, final=True, error=str(error), reasons=reasons)
+            described = describe_job(job, image, final=True, error=str(error), reasons=reasons)
         if time.monotonic() > job.deadline:
             return self._too_late(job)
         try:
@@ -346,12 +298,12 @@ class Station:
         except OSError as error:
             self.problem = f"pictures cannot be written: {error.strerror or error}."
             reason = "its pictures could not be kept"
-            return _describe(job, image, error=self.problem, reasons=(reason,))
+            return describe_job(job, image, error=self.problem, reasons=(reason,))
         return replace(described, pictures=pictures)
 
     def _too_late(self, job: Job) -> Inspection:
         reason = f"not inspected within {self.limits.timeout_s:g} s"
-        return _describe(job, error=reason, reasons=(reason,))
+        return describe_job(job, error=reason, reasons=(reason,))
 
     def _record(self, job: Job, inspection: Inspection) -> None:
         """Record what became of a job, and answer it once that is on disk."""
@@ -400,13 +352,6 @@ class Station:
                 log.exception("inspection %d was recorded, but not shown", inspection.id)
 
 
-def _running_future() -> "Future[Recorded]":
-    """Return a future that those who wait for it cannot cancel."""
-    future: Future[Recorded] = Future()
-    future.set_running_or_notify_cancel()
-    return future
-
-
 def _check_same_part(
     part_id: str, camera_id: str, source: Source, number: int | None = None
 ) -> None:
@@ -417,81 +362,3 @@ def _check_same_part(
             f"({which}), not of part {source.part_id} by camera {source.camera_id}: the camera "
             "may be frozen. The part is not inspected."
         )
-
-
-def _describe(
-    job: Job,
-    image: npt.NDArray[np.uint8] | None = None,
-    inspected: Inspected | None = None,
-    *,
-    final: bool = False,
-    error: str = "",
-    reasons: tuple[str, ...] = (),
-) -> Inspection:
-    """Return the row of a job: that of an inspection or, without one, an ERROR."""
-    model, ended = job.model, time.monotonic()
-    started = job.started or ended
-    row = Inspection(
-        received_at=job.received_at,
-        part_id=job.source.part_id,
-        camera_id=job.source.camera_id,
-        product=job.source.product or "",
-        source=job.source.kind,
-        name=job.source.name,
-        image_sha256=job.sha256,
-        recipe=job.key[1],
-        model_sha256=model.sha256,
-        calibration_sha256=model.calibration_sha256,
-        rules_sha256=model.rules.sha256,
-        engine=model.predictor.engine.name,
-        precision=model.predictor.engine.precision,
-        version=__version__,
-        outcome=Outcome.ERROR.value,
-        final=final,
-        reasons=reasons,
-        error=" ".join(error.split()),
-        width=None if image is None else image.shape[1],
-        height=None if image is None else image.shape[0],
-        queue_ms=_milliseconds(started - job.begun),
-        inspect_ms=_milliseconds(ended - started),
-        total_ms=_milliseconds(ended - job.begun),
-    )
-    if inspected is None:
-        return row
-    thresholds, quality = model.bundle.calibration.thresholds, inspected.quality
-    return replace(
-        row,
-        outcome=inspected.verdict.outcome.value,
-        final=True,
-        reasons=inspected.verdict.reasons,
-        score=_finite(inspected.score),
-        review_from=thresholds.review,
-        fail_from=thresholds.fail,
-        regions=tuple(_rounded(asdict(region)) for region in inspected.regions),
-        defect_area_px=int(inspected.mask.sum(dtype=np.int64)),
-        sharpness=_finite(quality.sharpness),
-        sharpness_limit=_finite(quality.sharpness_limit),
-        gate_p_value=_finite(quality.gate_p_value),
-        belief=_finite(quality.belief),
-        noise_sigma=_finite(quality.noise_sigma),
-        mean_luma=_finite(quality.mean_luma),
-    )
-
-
-def _finite(value: float) -> float | None:
-    return round(float(value), 6) if math.isfinite(value) else None
-
-
-def _rounded(region: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _finite(value)
-        if isinstance(value, float)
-        else [round(own, 2) for own in value]
-        if isinstance(value, tuple)
-        else value
-        for name, value in region.items()
-    }
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(1000 * max(0.0, seconds), 2)

@@ -1,34 +1,31 @@
 """``/v1``: inspection, what was recorded, people's decisions, models, cameras, and the news."""
 
 import asyncio
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from PIL import Image
+from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from defectseg.bundle import CALIBRATION
-from defectseg.errors import DefectsegError, ImageReadError
-from defectseg.image_io import FORMATS, encode_picture, read_thumbnail
-from defectseg.line.archive import IMAGE, MASK, OVERLAY
+from defectseg.errors import DefectsegError
 from defectseg.line.assembly import Line
 from defectseg.line.cameras import Camera
-from defectseg.line.inspecting import (
-    LONGEST_NAME,
-    NAME_PATTERN,
-    choose_product,
-    http_status,
-    inspect,
-)
+from defectseg.line.inspecting import choose_product, http_status, in_thread, inspect
+from defectseg.line.job import Source
 from defectseg.line.ledger import DecidedError
-from defectseg.line.models import SwapRefusedError
-from defectseg.line.news import TooManyListenersError
+from defectseg.line.news import Item, News, TooManyListenersError
+from defectseg.line.pictures import add_pictures, list_kept
 from defectseg.line.records import Inspection
 from defectseg.line.schemas import (
+    ABSENT,
+    LARGEST_ID,
+    LONGEST_NAME,
     CameraAnswer,
     CameraEvent,
     CameraList,
@@ -36,23 +33,21 @@ from defectseg.line.schemas import (
     DaysLeft,
     DecisionRequest,
     Difference,
+    InspectForm,
+    InspectionId,
     ModelAnswer,
     ModelList,
     ModelRequest,
     Outcome,
     Problem,
+    Summary,
     Verdict,
     VerdictList,
     describe,
 )
-from defectseg.line.station import Source
 
-_PICTURES = {"image": IMAGE, "mask": MASK, "overlay": OVERLAY}
-_LARGEST_ID = 2**63 - 1  # of SQLite
 _PING_S = 15.0
-
-Name = Annotated[str, Form(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)]
-Id = Annotated[int, "of an inspection"]
+_WAIT_S = 10.0  # for a disk
 
 
 def make_routes(line: Line) -> APIRouter:
@@ -60,7 +55,7 @@ def make_routes(line: Line) -> APIRouter:
     router = APIRouter(prefix="/v1")
     _add_inspection(router, line)
     _add_records(router, line)
-    _add_pictures(router, line)
+    add_pictures(router, line, lambda number: _find(line, number))
     _add_models(router, line)
     _add_state(router, line)
     return router
@@ -70,6 +65,7 @@ def _add_inspection(router: APIRouter, line: Line) -> None:
     @router.post(
         "/inspect",
         summary="Inspect an image",
+        dependencies=[Depends(_check_form)],
         responses={
             409: {"model": Problem, "description": "The same image was given as another part"},
             422: {
@@ -83,18 +79,7 @@ def _add_inspection(router: APIRouter, line: Line) -> None:
         },
     )
     async def inspect_image(
-        image: Annotated[UploadFile, File(description="a PNG, JPEG, BMP or TIFF file")],
-        part_id: Name,
-        camera_id: Name = "camera",
-        product: Annotated[
-            str | None,
-            Form(
-                min_length=1,
-                max_length=LONGEST_NAME,
-                pattern=NAME_PATTERN,
-                description="needed where the model knows several",
-            ),
-        ] = None,
+        form: Annotated[InspectForm, Form(media_type="multipart/form-data")],
     ) -> Verdict:
         """Inspect an image; the verdict is recorded before it is answered.
 
@@ -102,12 +87,14 @@ def _add_inspection(router: APIRouter, line: Line) -> None:
         goes wrong, the answer's `outcome` is never `PASS`.
         """
         source = Source(
-            part_id, camera_id, choose_product(line, product), "http", _plain(image.filename)
+            form.part_id,
+            form.camera_id,
+            choose_product(line, form.product),
+            "http",
+            form.image.filename or "",
         )
-        recorded = await inspect(line, await image.read(), source)
-        answer = await run_in_threadpool(
-            _describe, line, recorded.inspection, repeated=recorded.repeated
-        )
+        recorded = await inspect(line, await form.image.read(), source)
+        answer = await in_thread(_describe, line, recorded.inspection, repeated=recorded.repeated)
         status = http_status(recorded)
         if status != 200:
             return JSONResponse(answer.model_dump(mode="json"), status)  # type: ignore[return-value]
@@ -119,7 +106,7 @@ def _add_records(router: APIRouter, line: Line) -> None:
     def list_inspections(
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         before: Annotated[
-            int | None, Query(ge=1, le=_LARGEST_ID, description="only ids below this")
+            int | None, Query(ge=1, le=LARGEST_ID, description="only ids below this")
         ] = None,
         outcome: Annotated[Outcome | None, Query()] = None,
         camera_id: Annotated[str | None, Query(max_length=LONGEST_NAME)] = None,
@@ -137,73 +124,61 @@ def _add_records(router: APIRouter, line: Line) -> None:
         )
         decisions = line.ledger.decisions([own.id for own in found])
         return VerdictList(
-            inspections=[describe(own, decisions.get(own.id), _kept(line, own)) for own in found]
+            inspections=[
+                describe(own, decisions.get(own.id), list_kept(line, own)) for own in found
+            ]
         )
 
-    @router.get("/inspections/{number}", summary="One inspection", responses=_ABSENT)
-    def get_inspection(number: Id) -> Verdict:
+    @router.get("/inspections/{number}", summary="One inspection", responses=ABSENT)
+    def get_inspection(number: InspectionId) -> Verdict:
         """Return one inspection, with its decision."""
         return _describe(line, _find(line, number))
 
     @router.post(
         "/inspections/{number}/decision",
         summary="Decide on an inspection that is REVIEW",
-        responses=_ABSENT | {409: {"model": Problem, "description": "It waits for no decision"}},
+        responses=ABSENT | {409: {"model": Problem, "description": "It waits for no decision"}},
     )
-    def decide(number: Id, request: DecisionRequest) -> Verdict:
+    def decide(number: InspectionId, request: DecisionRequest) -> Verdict:
         """Record what a person decides: the first decision stands."""
         inspection = _find(line, number)
         try:
-            line.ledger.decide(number, request.decision, request.name, request.note).result()
+            line.ledger.decide(number, request.decision, request.name, request.note).result(_WAIT_S)
         except DecidedError as error:
             raise HTTPException(409, str(error)) from error
+        except TimeoutError as error:
+            raise HTTPException(
+                503, "The decision is not on disk yet; look whether it is there before long."
+            ) from error
         line.news.tell("decision", number)
         return _describe(line, inspection)
 
 
-def _add_pictures(router: APIRouter, line: Line) -> None:
-    for name, file in _PICTURES.items():
-
-        def get_picture(
-            number: Id,
-            width: Annotated[
-                int | None, Query(ge=16, le=2048, description="made smaller, as a JPEG")
-            ] = None,
-            file: Annotated[str, Query(include_in_schema=False)] = file,
-        ) -> Response:
-            path = line.archive.path(_find(line, number).pictures, file)
-            if path is None:
-                raise HTTPException(404, "This picture was not kept, or is kept no longer.")
-            if width is None:
-                return FileResponse(path, media_type=_media_type(path))
-            try:
-                small = encode_picture(read_thumbnail(path, width))
-            except (ImageReadError, ValueError) as error:
-                raise HTTPException(404, f"There is no picture to show: {error}") from error
-            return Response(small, media_type="image/jpeg")
-
-        router.get(
-            f"/inspections/{{number}}/{name}",
-            summary=f"The {name} of an inspection",
-            response_class=Response,
-            responses=_ABSENT | {200: {"content": {"image/*": {}}}},
-            operation_id=f"get_{name}",
-        )(get_picture)
-
-
 def _add_models(router: APIRouter, line: Line) -> None:
-    root = line.setup.bundle.resolve().parent if line.setup.bundle else None
+    changing = threading.Lock()
+
+    def find_bundles() -> dict[str, Path]:
+        """Return the bundles beside the one that the station was started with, by name."""
+        if line.setup.bundle is None:
+            return {}
+        root = line.setup.bundle.resolve().parent
+        beside = {name: _follow(root / name) for name in sorted(_list(root))}
+        # A link may lead to another of them, but not elsewhere.
+        return {
+            name: folder
+            for name, folder in beside.items()
+            if folder and folder.parent == root and (folder / CALIBRATION).is_file()
+        }
 
     @router.get("/models", summary="The model that judges")
     def list_models() -> ModelList:
         """Return the model that judges, and the bundles beside it that could."""
         model = line.models.current
-        beside = sorted(root.iterdir()) if root and root.is_dir() else []
         return ModelList(
             current=model.name if model else None,
             sha256=model.sha256 if model else None,
             problem=line.models.problem,
-            bundles=[own.name for own in beside if (own / CALIBRATION).is_file()],
+            bundles=list(find_bundles()),
         )
 
     @router.post(
@@ -218,17 +193,21 @@ def _add_models(router: APIRouter, line: Line) -> None:
 
         The one in use judges until then, and stays if anything is wrong.
         """
-        folder = (root / request.bundle).resolve() if root else Path(request.bundle)
-        if root is None or folder.parent != root or not folder.is_dir():
+        folder = find_bundles().get(request.bundle)
+        if folder is None:
             raise HTTPException(
                 409,
-                f"There is no bundle {request.bundle[:100]!r} beside the one that the station was "
+                f"There is no bundle {request.bundle!r} beside the one that the station was "
                 "started with; expected the name of one of GET /v1/models.",
             )
+        if not changing.acquire(blocking=False):
+            raise HTTPException(409, "Another model is being looked at; try again later.")
         try:
             found = line.change_model(folder, insist=request.insist)
-        except (SwapRefusedError, DefectsegError) as error:
+        except DefectsegError as error:
             raise HTTPException(409, str(error)) from error
+        finally:
+            changing.release()
         return ModelAnswer(
             model=folder.name,
             sha256=line.models.current.sha256 if line.models.current else "",
@@ -243,9 +222,9 @@ def _add_models(router: APIRouter, line: Line) -> None:
 
 def _add_state(router: APIRouter, line: Line) -> None:
     @router.get("/summary", summary="How the line is")
-    def summary() -> dict[str, Any]:
+    def summary() -> Summary:
         """Return counts, yield, problems, the model, the queue and the last events."""
-        return line.summarise()
+        return Summary.model_validate(line.summarise())
 
     @router.get("/cameras", summary="How the cameras are")
     def cameras() -> CameraList:
@@ -265,46 +244,65 @@ def _add_state(router: APIRouter, line: Line) -> None:
         except TooManyListenersError as error:
             raise HTTPException(429, "Too many pages listen already.") from error
 
-        async def tell() -> AsyncIterator[str]:
-            try:
-                yield "retry: 2000\n\n"
-                while True:
-                    try:
-                        item = await asyncio.wait_for(news.get(), _PING_S)
-                    except TimeoutError:
-                        yield ": still here\n\n"
-                        continue
-                    if item is None:
-                        return
-                    yield f"event: {item.kind}\ndata: {item.about}\n\n"
-            finally:
-                line.news.leave(news)
+        return _Stream(line.news, news)
 
-        return StreamingResponse(
-            tell(), media_type="text/event-stream", headers={"cache-control": "no-store"}
+
+class _Stream(StreamingResponse):
+    """Tells one listener the news, until he leaves or the station ends."""
+
+    def __init__(self, news: News, own: "asyncio.Queue[Item | None]") -> None:
+        super().__init__(
+            _tell(own), media_type="text/event-stream", headers={"cache-control": "no-store"}
         )
+        self._news = news
+        self._own = own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # also if the client had left before the first word
+            self._news.leave(self._own)
 
 
-_ABSENT: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "Not there"}}
+async def _tell(own: "asyncio.Queue[Item | None]") -> AsyncIterator[str]:
+    yield "retry: 2000\n\n"
+    while True:
+        try:
+            item = await asyncio.wait_for(own.get(), _PING_S)
+        except TimeoutError:
+            yield ": still here\n\n"
+            continue
+        if item is None:
+            return
+        yield f"event: {item.kind}\ndata: {item.about}\n\n"
+
+
+def _list(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it cannot be listed."""
+    try:
+        return [own.name for own in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _follow(path: Path) -> Path | None:
+    """Return where links lead; None if nowhere."""
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError):  # the latter of links in a circle
+        return None
 
 
 def _find(line: Line, number: int) -> Inspection:
-    found = line.ledger.inspection(number) if 0 < number <= _LARGEST_ID else None
+    found = line.ledger.inspection(number)
     if found is None:
         raise HTTPException(404, f"There is no inspection {number}.")
     return found
 
 
-def _kept(line: Line, inspection: Inspection) -> dict[str, bool]:
-    return {
-        name: line.archive.path(inspection.pictures, file) is not None
-        for name, file in _PICTURES.items()
-    }
-
-
 def _describe(line: Line, inspection: Inspection, *, repeated: bool = False) -> Verdict:
     decision = line.ledger.decision(inspection.id)
-    return describe(inspection, decision, _kept(line, inspection), repeated=repeated)
+    return describe(inspection, decision, list_kept(line, inspection), repeated=repeated)
 
 
 def _describe_camera(camera: Camera) -> CameraAnswer:
@@ -343,16 +341,12 @@ def _finite(days: float) -> float | None:
     return days if days < float("inf") else None
 
 
-def _media_type(path: Path) -> str:
-    """Return what a browser may show the file as; its content came from a client."""
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            return Image.MIME.get(picture.format or "", "application/octet-stream")
-    except Exception:  # decoders raise almost anything
-        return "application/octet-stream"
-
-
-def _plain(name: str | None) -> str:
-    """Return a file's name as it can be shown and recorded; nothing is opened by it."""
-    text = (name or "").encode("utf-8", "backslashreplace").decode()
-    return "".join(letter for letter in text if letter.isprintable())[:LONGEST_NAME]
+async def _check_form(request: Request) -> None:
+    """Refuse what would be passed over in silence: empty fields, and those that come twice."""
+    items = (await request.form()).multi_items()
+    twice = [name for name, count in Counter(name for name, _ in items).items() if count > 1]
+    if twice:
+        raise HTTPException(422, f"There is more than one field {', '.join(twice)}; expected one.")
+    empty = [name for name, value in items if value == ""]
+    if empty:
+        raise HTTPException(422, f"The field {', '.join(empty)} is empty; leave it out.")

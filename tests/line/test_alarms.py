@@ -47,6 +47,7 @@ def test_within_the_hold_off_it_waits_and_then_comes() -> None:
     clock.now = 99
     alarms.raise_("LOW", "too soon")
     assert len(sent) == 1
+    assert alarms.active() == [("LOW", "")]  # it is so, though nobody is told yet
     clock.now = 101
     alarms.raise_("LOW", "still so")
     assert [own.message for own in sent] == ["first", "still so"]

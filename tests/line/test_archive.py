@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectseg.image_io import read_image, read_mask
+from defectseg.image_io import decode_image, encode_picture, read_image, read_mask
 from defectseg.line.archive import IMAGE, MASK, OVERLAY, PICTURES, Archive, remove_old
 from defectseg.line.settings import Retention
 
@@ -56,11 +56,34 @@ def test_an_inspected_image_has_three_pictures(tmp_path: Path) -> None:
     assert image_path.read_bytes() == b"bytes"
     assert np.array_equal(read_mask(mask_path), mask)
     assert read_image(overlay_path).shape == (20, 30, 3)
+    assert all(archive.kept(own).values())
+    assert archive.read(own, MASK) == mask_path.read_bytes()
+
+
+def test_where_nothing_is_drawn_the_overlay_is_made_of_the_image(tmp_path: Path) -> None:
+    image = np.full((20, 30), 100, np.uint8)
+    archive = Archive(tmp_path)
+    own = archive.keep(
+        encode_picture(image, ".png"),
+        image,
+        np.zeros((20, 30), np.uint8),
+        received_at="2026-03-31T08:00:00.000+00:00",
+        outcome="PASS",
+        image_sha256="a",
+        recipe="r",
+    )
+    assert archive.path(own, OVERLAY) is None
+    assert all(archive.kept(own).values())
+    assert np.abs(decode_image(archive.read(own, OVERLAY)).astype(int) - 100).max() <= 2
 
 
 def test_what_was_not_inspected_has_its_bytes_alone(tmp_path: Path) -> None:
     own = keep(tmp_path, "2026-03-31", "ERROR", "a")
     assert [path.name for path in own.iterdir()] == [IMAGE]
+    name = own.relative_to(tmp_path / PICTURES).as_posix()
+    assert Archive(tmp_path).kept(name) == {IMAGE: True, MASK: False, OVERLAY: False}
+    with pytest.raises(FileNotFoundError):
+        Archive(tmp_path).read(name, OVERLAY)
     assert Archive(tmp_path).path("", IMAGE) is None
     assert Archive(tmp_path).path("2026-03-31/PASS/none", IMAGE) is None
 

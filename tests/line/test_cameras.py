@@ -110,6 +110,13 @@ def test_a_limit_that_another_model_brings_is_the_new_one(store: Store) -> None:
     assert camera.drift.status is Status.LOW
 
 
+def test_until_the_first_median_it_is_told_how_many_images_there_are(store: Store) -> None:
+    own = Watched(store)
+    for number in range(4):
+        own.add(number, 5)
+    assert own.cameras.list()[0].drift.reason.startswith("4 images; the first verdict takes")
+
+
 def test_images_without_sharpness_are_no_values(store: Store) -> None:
     own = Watched(store)
     own.add(0, None)

@@ -11,22 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from defectseg.inference.cores import count_cores
 from defectseg.inference.engines import Engine
+from defectseg.line import station as station_module
 from defectseg.line.archive import IMAGE, MASK, Archive
+from defectseg.line.job import Job, Recorded, Source
 from defectseg.line.ledger import Ledger, SameImageError, verify
 from defectseg.line.models import ModelSlot
 from defectseg.line.records import Inspection
 from defectseg.line.rules import load_rules
 from defectseg.line.settings import Limits
-from defectseg.line.station import (
-    Job,
-    NotInspectedError,
-    QueueFullError,
-    Recorded,
-    Source,
-    Station,
-    TooLargeError,
-)
+from defectseg.line.station import NotInspectedError, QueueFullError, Station, TooLargeError
 from tests.line.conftest import draw, draw_file
 
 
@@ -38,8 +33,10 @@ class Gated:
         self._engine = engine
         self.go = threading.Event()
         self.fails = False
+        self.waiting = 0
 
     def probability(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.waiting += 1
         self.go.wait(20)
         if self.fails:
             raise RuntimeError("the engine\nbroke")
@@ -252,7 +249,7 @@ def test_what_is_given_up_stays_an_error_though_the_engine_answers_later(
 def test_workers_that_are_all_stuck_are_told(make: Callable[..., AtWork]) -> None:
     own = make(timeout_s=0.1)
     gate = own.gate()
-    for number in range(4):
+    for number in range(count_cores() + 4):
         own.submit(draw_file(number), timeout_s=0.1)
     deadline = time.monotonic() + 10
     while not own.station.problems():
@@ -297,6 +294,19 @@ def test_too_many_pixels_are_refused_before_they_are_unpacked(make: Callable[...
     own = make(most_megapixels=0.01)  # the image has 128 × 128 = 16,384
     with pytest.raises(TooLargeError, match="128×128"):
         own.submit(draw_file(1))
+
+
+def test_large_images_go_one_at_a_time(
+    make: Callable[..., AtWork], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station_module, "_LARGE_PX", 128 * 128 - 1)
+    own = make()
+    gate = own.gate()
+    jobs = [own.submit(draw_file(number)) for number in range(3)]
+    time.sleep(0.3)
+    assert gate.waiting == 1
+    gate.go.set()
+    assert all(job.verdict.result(20).inspection.final for job in jobs)
 
 
 def test_without_a_model_nothing_is_inspected(make: Callable[..., AtWork]) -> None:

@@ -1,0 +1,185 @@
+// Images that wait for a person, and what the person decides.
+
+import { arrange, ask, find, make, moment, plural, Refusal, whole } from "./dom.js";
+import { scoreBar, showPicture } from "./images.js";
+
+const MOST = 100;
+const NAME = "defectseg name"; // in the browser's storage
+const SETTLE_MS = 600; // in which a second click, meant for the one before, decides nothing
+const ALONE_MS = 150; // a barcode scanner types faster than this
+const SAID = { agree: "a defect", overrule: "good", retake: "to be taken again" };
+const KEYS = { a: "agree", o: "overrule", r: "retake" };
+
+let waiting = []; // the oldest first
+let current = null; // never changed while a person looks at it, unless somebody else decides it
+let view = "overlay";
+let allowed = false; // to decide on the current one
+let sending = false;
+const decided = new Set(); // an answer that was under way may still tell of them
+const buttons = [...document.querySelectorAll("#decide button")];
+
+export function startReviews() {
+  const name = find("name");
+  name.value = localStorage.getItem(NAME) ?? "";
+  name.addEventListener("input", () => localStorage.setItem(NAME, name.value.trim()));
+  find("decide").addEventListener("submit", (event) => event.preventDefault());
+  for (const button of buttons) button.addEventListener("click", () => decide(button.value));
+  listenToKeys();
+}
+
+export async function loadReviews() {
+  const { inspections } = await ask(`/v1/inspections?undecided=true&limit=${MOST}`);
+  waiting = inspections.filter((own) => !decided.has(own.id)).reverse();
+  if (!current) show(waiting[0]);
+  else if (!sending && !waiting.some((own) => own.id === current.id)) await replaceCurrent();
+  arrangeQueue();
+}
+
+// It waits no longer, or so many wait that it is not among those that were told.
+async function replaceCurrent() {
+  const own = current;
+  const { decision } = await ask(own.links.self);
+  if (own !== current) return;
+  if (decision === null) {
+    waiting.unshift(own);
+    return;
+  }
+  const what = `by ${decision.name}: ${SAID[decision.decision]}`;
+  if (!decided.has(own.id)) tell(`Part ${own.part_id} was decided meanwhile, ${what}.`);
+  show(waiting[0]);
+}
+
+function show(next) {
+  current = next ?? null;
+  find("nothing-waits").hidden = current !== null;
+  find("review").hidden = current === null;
+  find("note").value = "";
+  if (!current) return;
+  const { part_id: part, camera_id: camera, product, received_at: time, reasons } = current;
+  find("review-part").textContent = `Part ${part}`;
+  find("review-told").textContent = `camera ${camera}, product ${product}, ${moment(time)}`;
+  find("review-score").replaceChildren(scoreBar(current));
+  find("review-reasons").replaceChildren(...reasons.map((text) => make("li", {}, text)));
+  const keep = (chosen) => {
+    view = chosen;
+  };
+  const [place, choice] = [find("review-picture"), find("review-view")];
+  const picture = showPicture(place, choice, current, view, keep);
+  // Nobody decides on what cannot be seen yet.
+  allow(false);
+  const settle = () => setTimeout(() => next === current && allow(true), SETTLE_MS);
+  if (picture) {
+    picture.addEventListener("load", settle);
+    picture.addEventListener("error", settle);
+  } else settle();
+}
+
+// Not by "disabled": that would take the focus away.
+function allow(yes) {
+  allowed = yes;
+  for (const button of buttons) button.setAttribute("aria-disabled", !yes);
+}
+
+function arrangeQueue() {
+  const place = find("queue");
+  place.hidden = waiting.length < 2;
+  const known = new Map([...place.children].map((own) => [own.dataset.id, own]));
+  const items = waiting.map((own) => known.get(String(own.id)) ?? makeItem(own));
+  arrange(place, items);
+  for (const item of items) item.setAttribute("aria-pressed", item.dataset.id === String(current?.id));
+}
+
+function makeItem(own) {
+  const picture = own.links.overlay;
+  const name = `Part ${own.part_id}`;
+  const choose = () => {
+    show(own);
+    arrangeQueue();
+  };
+  return make(
+    "button",
+    { type: "button", "data-id": own.id, title: name, "aria-label": name, click: choose },
+    picture ? make("img", { src: `${picture}?width=160`, alt: "", loading: "lazy" }) : "no picture",
+  );
+}
+
+async function decide(decision) {
+  if (!current || sending || !allowed) return;
+  const name = find("name");
+  if (!name.value.trim()) {
+    tell("Write your name first: it is recorded with the decision.", true);
+    name.focus();
+    return;
+  }
+  const own = current;
+  const note = find("note").value.trim();
+  const body = JSON.stringify({ decision, name: name.value.trim(), note });
+  sending = true;
+  try {
+    await ask(`/v1/inspections/${own.id}/decision`, {
+      method: "POST", headers: { "content-type": "application/json" }, body,
+    });
+    tell(`Recorded: part ${own.part_id} is ${SAID[decision]}.`);
+  } catch (error) {
+    if (error.status !== 409) {
+      const refused = error instanceof Refusal;
+      const what = refused ? "This was not recorded." : "The station did not answer.";
+      tell(`${what} Please try again. ${refused ? error.message : ""}`, true);
+      return;
+    }
+    tell(`Not recorded, as it is decided already. ${error.message}`, true);
+  } finally {
+    sending = false;
+  }
+  moveUp(own);
+}
+
+function moveUp(gone) {
+  decided.add(gone.id);
+  const place = waiting.findIndex((own) => own.id === gone.id);
+  waiting = waiting.filter((own) => own.id !== gone.id);
+  if (current?.id === gone.id) {
+    const hadFocus = find("decide").contains(document.activeElement);
+    show(waiting[place] ?? waiting[0]);
+    // Away from the button: Enter, held down, must not decide on the next one.
+    if (hadFocus && current) find("review-part").focus({ preventScroll: true });
+  }
+  arrangeQueue();
+}
+
+// A, O and R decide, if the picture is in sight and nobody is typing.
+function listenToKeys() {
+  let last = 0;
+  let soon;
+  document.addEventListener("keydown", (event) => {
+    const alone = event.timeStamp - last > ALONE_MS;
+    last = event.timeStamp;
+    clearTimeout(soon);
+    const decision = KEYS[event.key.toLowerCase()];
+    const typing = event.target.matches("textarea, select, input:not([type=radio])");
+    const other = event.ctrlKey || event.altKey || event.metaKey || event.repeat;
+    if (!decision || !alone || typing || other || !current || find("detail").open) return;
+    const box = find("review-picture").getBoundingClientRect();
+    if (box.top + box.height / 2 < 0 || box.top + box.height / 2 > innerHeight) {
+      find("reviews").scrollIntoView();
+      return;
+    }
+    soon = setTimeout(() => decide(decision), ALONE_MS);
+  });
+}
+
+function tell(text, wrong = false) {
+  const place = find("said");
+  place.textContent = text;
+  place.classList.toggle("wrong", wrong);
+}
+
+export function countReviews(count) {
+  const badge = find("waiting");
+  badge.textContent = whole(count);
+  badge.hidden = count === 0;
+  const shown = count > MOST ? `; the newest ${MOST} are shown` : "";
+  find("reviews-title").textContent = count
+    ? `${plural(count, "image")} wait${count === 1 ? "s" : ""} for a person${shown}`
+    : "Waiting for a person";
+}
