@@ -9,6 +9,8 @@ from defectseg.inference.verdict import Outcome
 from defectseg.line.records import Inspection, now
 from defectseg.line.settings import Alarms as AlarmSettings
 
+_MOST_CAMERAS = 200  # names come from clients
+
 
 @dataclass
 class _State:
@@ -84,6 +86,8 @@ class Alarms:
     def add(self, inspection: Inspection) -> None:
         """Look at the share of RETAKE among a camera's last inspections."""
         settings, camera_id = self._settings, inspection.camera_id
+        if camera_id not in self._last and len(self._last) >= _MOST_CAMERAS:
+            return
         last = self._last.setdefault(camera_id, deque(maxlen=settings.retake_images))
         last.append(inspection.outcome == Outcome.RETAKE)
         share = sum(last) / len(last)

@@ -27,6 +27,7 @@ from defectseg.line.records import Inspection, now
 from defectseg.line.rules import load_rules
 from defectseg.line.settings import LineSettings
 from defectseg.line.station import Station
+from defectseg.line.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +157,14 @@ class Line:
         """Let another bundle judge, also after the next start; see `ModelSlot.change`."""
         found = self.models.change(folder, insist=insist)
         row = (str(self.setup.bundle), str(folder.resolve()))
-        self.ledger.store.write(
-            lambda connection: connection.execute("INSERT OR REPLACE INTO models VALUES (?,?)", row)
-        ).result()
+        try:
+            self.ledger.store.write(
+                lambda connection: connection.execute(
+                    "INSERT OR REPLACE INTO models VALUES (?, ?)", row
+                )
+            ).result()
+        except StoreError as error:  # it judges all the same
+            log.error("after the next start the former model judges: %s", error)
         return found
 
     def refuse(self, reason: str, message: str) -> None:

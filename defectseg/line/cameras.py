@@ -52,14 +52,7 @@ class Camera:
 
     def restart(self, settings: DriftSettings) -> None:
         """Begin to watch, by the limit."""
-        self._watcher = Watcher(
-            WatchSettings(
-                median_of=settings.median_of,
-                baseline_medians=settings.baseline_medians,
-                wander=settings.wander,
-                limit=self.limit,
-            )
-        )
+        self._watcher = Watcher(settings.watching(self.limit))
         self._group, self._images, self.latest = [], 0, []
         self.drift = self._watcher.finish(0)
 

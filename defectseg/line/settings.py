@@ -6,6 +6,8 @@ from typing import Self
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from defectseg.config import Settings, parse_settings, read_yaml
+from defectseg.drift.records import Settings as WatchSettings
+from defectseg.errors import ConfigError
 
 
 class Limits(Settings):
@@ -54,6 +56,23 @@ class Drift(Settings):
     median_of: int = Field(default=50, ge=1)
     baseline_medians: int = Field(default=40, ge=5)
     wander: float = Field(default=0.004, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _can_be_watched_by(self) -> Self:
+        try:
+            self.watching(None)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def watching(self, limit: float | None) -> WatchSettings:
+        """Return how a camera is watched that has a limit, or none but its own."""
+        return WatchSettings(
+            median_of=self.median_of,
+            baseline_medians=self.baseline_medians,
+            wander=self.wander,
+            limit=limit,
+        )
 
 
 class Mqtt(Settings):

@@ -257,7 +257,7 @@ class Station:
                 with self._large if job.pixels > _LARGE_PX else nullcontext():
                     inspection = self._inspect(job)
             except Exception as error:  # decoders and engines may raise anything
-                log.exception("an image of %s was not inspected", job.source.part_id)
+                log.exception("an image of %r was not inspected", job.source.part_id)
                 reasons = ("the inspection failed",)
                 inspection = describe_job(job, error=repr(error), reasons=reasons)
             with self._lock:
@@ -334,7 +334,7 @@ class Station:
         """Answer a job with an error, that of the ledger in words a client understands."""
         self._leave(job)
         if not isinstance(error, (NotInspectedError, SameImageError)):
-            log.error("an image of %s was not recorded: %s", job.source.part_id, error)
+            log.error("an image of %r was not recorded: %s", job.source.part_id, error)
             error = NotInspectedError(f"Not recorded, and so not inspected: {error}")
         job.verdict.set_exception(error)
         return error

@@ -78,6 +78,14 @@ def test_few_images_are_no_share() -> None:
     assert sent == []
 
 
+def test_clients_cannot_fill_the_memory_with_names() -> None:
+    alarms, sent, _ = make(retake_images=2)
+    for number in range(300):
+        for _ in range(2):
+            alarms.add(row(outcome="RETAKE", camera_id=f"camera {number}"))
+    assert len(sent) == 200
+
+
 def test_what_is_watched_is_raised_and_over_by_its_message() -> None:
     alarms, sent, _ = make()
     alarms.watch("NOT_READY", "")

@@ -853,7 +853,7 @@ def test_slow_clients_are_cut_off_and_others_served_meanwhile(
 def test_a_client_that_does_not_read_its_answer_is_cut_off(
     start: Callable[..., Running], caplog: pytest.LogCaptureFixture
 ) -> None:
-    station = start(receive_s=0.5)
+    station = start(receive_s=1.5)
     large = np.random.default_rng(0).bytes(12_000_000)  # more than the kernel takes in
     number = station.inspect(large, "large").json()["id"]
     with connect(station, buffer=4096) as connection:

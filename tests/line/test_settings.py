@@ -33,6 +33,7 @@ def test_the_example_is_valid_and_says_the_defaults() -> None:
         ("alarms: {mqtt: {host: here, prt: 1}}", "did you mean 'port'"),
         ("alarm: {}", "did you mean 'alarms'"),
         ("alarms: {retake_share: 0.1, retake_rearm_share: 0.2}", "retake_rearm_share"),
+        ("drift: {median_of: 1, baseline_medians: 5}", "expected at least 20"),
         ("retention: {days: 1, pass_days: 7}", "pass_days"),
     ],
 )
