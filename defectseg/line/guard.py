@@ -34,7 +34,8 @@ _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' "
     "'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # With none at all, browsers hide from us, too, which site a form is of: it would be refused.
+    "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
 # The page of the documentation has its script within itself.

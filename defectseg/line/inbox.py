@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -140,8 +141,11 @@ class Inbox:
             try:
                 self._hear(_LOOK_S if not self._given else 0.01)
                 if time.monotonic() >= self._next_scan:
+                    begun = time.monotonic()
                     self._scan()
-                    self._next_scan = time.monotonic() + self._rescan_s
+                    # Of a folder that takes long to search, no more than a small share of the time.
+                    now = time.monotonic()
+                    self._next_scan = now + max(self._rescan_s, 20 * (now - begun))
                 self._settle()
                 self._give()
                 self._take_back()
@@ -173,11 +177,20 @@ class Inbox:
         rows = self._station.ledger.store.read("SELECT * FROM inbox")
         done = {row["name"]: _State(row["size"], row["changed_ns"]) for row in rows}
         known = {*self._whole, *self._settling, *(own.path for own in self._given)}
+        gone = set(done)
         for found in find_images(self.folder)[0]:
+            name = _printable(found.relative)
+            gone.discard(name)
             if found.path in known or _is_unfinished(found.path):
                 continue
-            if done.get(_printable(found.relative)) != _read_state(found.path):
+            if done.get(name) != _read_state(found.path):
                 self._note(found.path)
+        if gone:
+            self._station.ledger.store.write(
+                lambda connection: connection.executemany(
+                    "DELETE FROM inbox WHERE name = ?", [(name,) for name in gone]
+                )
+            )
 
     def _note(self, path: Path) -> None:
         """Wait until a file has not changed for a while."""
@@ -199,9 +212,8 @@ class Inbox:
 
     def _give(self) -> None:
         """Hand whole files to the station, no more than keep it busy: others send images, too."""
-        for path in list(self._whole):
-            if len(self._given) > 2 * count_cores():
-                return
+        free = max(0, 2 * count_cores() + 1 - len(self._given))
+        for path in list(islice(self._whole, free)):
             before = _read_state(path)
             source = self._describe(path)
             try:

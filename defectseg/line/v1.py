@@ -17,7 +17,7 @@ from defectseg.errors import DefectsegError
 from defectseg.line.assembly import Line
 from defectseg.line.cameras import Camera
 from defectseg.line.inspecting import choose_product, http_status, in_thread, inspect
-from defectseg.line.job import Source
+from defectseg.line.job import Recorded, Source
 from defectseg.line.ledger import DecidedError
 from defectseg.line.news import Item, News, TooManyListenersError
 from defectseg.line.pictures import add_pictures, list_kept
@@ -94,7 +94,7 @@ def _add_inspection(router: APIRouter, line: Line) -> None:
             form.image.filename or "",
         )
         recorded = await inspect(line, await form.image.read(), source)
-        answer = await in_thread(_describe, line, recorded.inspection, repeated=recorded.repeated)
+        answer = await in_thread(_answer, line, recorded)
         status = http_status(recorded)
         if status != 200:
             return JSONResponse(answer.model_dump(mode="json"), status)  # type: ignore[return-value]
@@ -298,6 +298,13 @@ def _find(line: Line, number: int) -> Inspection:
     if found is None:
         raise HTTPException(404, f"There is no inspection {number}.")
     return found
+
+
+def _answer(line: Line, recorded: Recorded) -> Verdict:
+    own = recorded.inspection
+    if recorded.repeated:
+        return _describe(line, own, repeated=True)
+    return describe(own, None, list_kept(line, own))  # nobody can have decided on it yet
 
 
 def _describe(line: Line, inspection: Inspection, *, repeated: bool = False) -> Verdict:

@@ -201,6 +201,24 @@ def test_taken_files_are_removed_once_they_are_kept(
         time.sleep(0.02)
 
 
+def test_files_that_are_gone_are_forgotten(
+    start: Callable[..., Running], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "_RESCAN_S", 0.05)
+    for number in range(3):
+        put(folder, f"{number}.png", draw_file(number))
+    station = start()
+    wait_for(station, 3)
+    (folder / "1.png").unlink()
+    deadline = time.monotonic() + 10
+    names = None
+    while names != ["0.png", "2.png"]:
+        assert time.monotonic() < deadline, names
+        time.sleep(0.02)
+        rows = station.line.ledger.store.read("SELECT name FROM inbox ORDER BY name")
+        names = [row["name"] for row in rows]
+
+
 def test_the_folder_waits_while_there_is_no_model(
     start: Callable[..., Running], folder: Path, bundle_folder: Path, tmp_path: Path
 ) -> None:
