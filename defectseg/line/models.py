@@ -15,6 +15,7 @@ from defectseg.bundle import CALIBRATION, Bundle, load_bundle
 from defectseg.checksums import file_sha256
 from defectseg.errors import DefectsegError, ImageReadError
 from defectseg.image_io import read_image
+from defectseg.inference.engines import choose_engine
 from defectseg.inference.predictor import Inspection, Predictor, open_predictor
 from defectseg.inference.verdict import Outcome
 from defectseg.line.rules import Rules, apply_rule, blank_ignored, check_products
@@ -36,6 +37,9 @@ class Model:
     ----------
     bundle : Bundle
     predictor : Predictor
+        For many images at once: each is answered by one core.
+    alone : Predictor
+        The same for a single image, which all cores answer together.
     rules : Rules
     calibration_sha256 : str
     recipes : dict of str to str
@@ -44,6 +48,7 @@ class Model:
 
     bundle: Bundle
     predictor: Predictor
+    alone: Predictor
     rules: Rules
     calibration_sha256: str
     recipes: dict[str, str] = field(default_factory=dict)
@@ -63,12 +68,18 @@ class Model:
         """What the model was trained on."""
         return tuple(self.bundle.calibration.gate.products)
 
-    def inspect(self, image: npt.NDArray[np.uint8], product: str) -> Inspection:
-        """Inspect an image of ``(H, W)`` or ``(H, W, 3)`` uint8, by the product's rule."""
+    def inspect(
+        self, image: npt.NDArray[np.uint8], product: str, *, alone: bool = False
+    ) -> Inspection:
+        """Inspect an image of ``(H, W)`` or ``(H, W, 3)`` uint8, by the product's rule.
+
+        It is answered sooner if it is `alone`, more are answered in the same time if it is not.
+        """
+        predictor = self.alone if alone else self.predictor
         rule = self.rules.products.get(product)
-        quality = self.predictor.judge(image, product)
-        probability = blank_ignored(self.predictor.engine.probability(image), rule)
-        inspection = self.predictor.conclude(probability, quality, product)
+        quality = predictor.judge(image, product)
+        probability = blank_ignored(predictor.engine.probability(image), rule)
+        inspection = predictor.conclude(probability, quality, product)
         return apply_rule(inspection, rule, self.bundle.calibration.thresholds)
 
 
@@ -84,7 +95,10 @@ def open_model(folder: Path, rules: Rules) -> Model:
     calibration = bundle.calibration
     check_products(rules, calibration.gate.products)
     calibration_sha256 = file_sha256(folder / CALIBRATION)
-    predictor = open_predictor(bundle)
+    kind = choose_engine(bundle, "auto")
+    predictor = open_predictor(bundle, kind)
+    # On a GPU they are the same.
+    alone = predictor if kind == "keras" else open_predictor(bundle, kind, streams=1)
     judged_by = [
         calibration.model_sha256,
         calibration_sha256,
@@ -96,11 +110,12 @@ def open_model(folder: Path, rules: Rules) -> Model:
         product: hashlib.sha256(json.dumps([*judged_by, product]).encode()).hexdigest()
         for product in calibration.gate.products
     }
-    model = Model(bundle, predictor, rules, calibration_sha256, recipes)
+    model = Model(bundle, predictor, alone, rules, calibration_sha256, recipes)
     for product, gate in calibration.gate.products.items():
         shape = (gate.heights_px[1], gate.widths_px[1])
         noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        model.inspect(noise, product)
+        for by_itself in (True, False):
+            model.inspect(noise, product, alone=by_itself)
     return model
 
 

@@ -278,7 +278,9 @@ class Station:
                 raise ImageReadError(
                     f"no product that the model knows ({', '.join(job.model.products)}) is named"
                 )
-            inspected = job.model.inspect(image, product)
+            with self._lock:
+                alone = len(self._at_work) == 1 and self._waiting.empty()
+            inspected = job.model.inspect(image, product, alone=alone)
             described = describe_job(job, image, inspected)
         except ImageReadError as error:  # as it will be the next time
             reasons = ("could not be inspected",)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from defectseg.dataset.synthetic import generate_sample
 from defectseg.image_io import encode_picture
 from defectseg.line.assembly import Line, Setup
+from defectseg.line.models import Model
 from defectseg.line.server import make_server
 
 
@@ -26,6 +28,11 @@ def draw(seed: int, *, defective: bool = False, product: str = "Class1") -> npt.
 def draw_file(seed: int, *, defective: bool = False, product: str = "Class1") -> bytes:
     """The same, as the bytes of a PNG."""
     return encode_picture(draw(seed, defective=defective, product=product), ".png")
+
+
+def set_engine(model: Model, engine: Any) -> None:
+    """Have another engine answer, for single images and for many."""
+    model.predictor.engine = model.alone.engine = engine
 
 
 @dataclass

@@ -35,7 +35,7 @@ from defectseg.image_io import encode_picture
 from defectseg.line.assembly import Setup
 from defectseg.line.server import check_access
 from defectseg.line.settings import LineSettings
-from tests.line.conftest import Running, draw, run_line
+from tests.line.conftest import Running, draw, run_line, set_engine
 
 # Starlette leaves the file of a form that is cut off within it to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -1101,11 +1101,11 @@ def hindered(station: Running, hinder: Callable[[], None]) -> Iterator[None]:
     model = station.line.models.current
     assert model is not None
     engine = model.predictor.engine
-    model.predictor.engine = Hindered(engine, hinder)  # type: ignore[assignment]
+    set_engine(model, Hindered(engine, hinder))
     try:
         yield
     finally:
-        model.predictor.engine = engine
+        set_engine(model, engine)
 
 
 def test_a_full_queue_is_never_a_pass(

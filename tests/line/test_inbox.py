@@ -16,7 +16,7 @@ from defectseg.line.assembly import Setup
 from defectseg.line.inbox import Inbox
 from defectseg.line.records import Inspection
 from defectseg.line.settings import LineSettings
-from tests.line.conftest import Running, draw_file, run_line
+from tests.line.conftest import Running, draw_file, run_line, set_engine
 
 SETTLE_S = 0.3
 QUICK = LineSettings.model_validate({"limits": {"settle_s": SETTLE_S}})
@@ -245,7 +245,7 @@ def test_an_engine_that_fails_is_tried_some_times_and_no_more(
         def probability(self, image: object) -> None:
             raise RuntimeError("broken")
 
-    model.predictor.engine = Broken()  # type: ignore[assignment]
+    set_engine(model, Broken())
     put(folder, "a.png", draw_file(1))
     rows = wait_for(station, inbox_module._TRIES)
     time.sleep(0.5)

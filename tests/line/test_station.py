@@ -22,7 +22,7 @@ from defectseg.line.records import Inspection
 from defectseg.line.rules import load_rules
 from defectseg.line.settings import Limits
 from defectseg.line.station import NotInspectedError, QueueFullError, Station, TooLargeError
-from tests.line.conftest import draw, draw_file
+from tests.line.conftest import draw, draw_file, set_engine
 
 
 class Gated:
@@ -70,7 +70,7 @@ class AtWork:
     def gate(self) -> Gated:
         assert self.slot.current is not None
         own = Gated(self.slot.current.predictor.engine)
-        self.slot.current.predictor.engine = own
+        set_engine(self.slot.current, own)
         return own
 
     def submit(self, data: bytes, part: str = "p", camera: str = "c", **how: float) -> Job:
@@ -124,6 +124,17 @@ def test_the_verdict_is_the_predictors(make: Callable[..., AtWork]) -> None:
     assert image.read_bytes() == draw_file(3, defective=True)
     assert own.archive.path(row.pictures, MASK) is not None
     assert own.ledger.inspection(1) == row
+
+
+def test_a_single_image_and_one_of_many_are_judged_alike(make: Callable[..., AtWork]) -> None:
+    model = make().slot.current
+    assert model is not None
+    assert model.alone.engine is not model.predictor.engine
+    for number in range(4):
+        image = draw(number, defective=number % 2 == 0)
+        one, many = (model.inspect(image, "Class1", alone=alone) for alone in (True, False))
+        assert one.verdict == many.verdict
+        assert one.score == pytest.approx(many.score, abs=1e-5)
 
 
 def test_the_same_again_is_answered_by_what_was_recorded(make: Callable[..., AtWork]) -> None:
