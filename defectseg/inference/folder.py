@@ -121,10 +121,10 @@ def predict_folder(
         for inspected in inspect_files(left, predictor, results.write_pictures):
             results.add(inspected.row, inspected.regions)
             note(inspected.row)
-        order = [_printable(file.relative) for file in found]
+        order = [printable(file.relative) for file in found]
         results.publish(order if resume else None)
     write_report(output / REPORT, worst, results.overlay_path, bundle=bundle.folder.name)
-    shown = tuple(map(_printable, ignored))
+    shown = tuple(map(printable, ignored))
     seconds = time.monotonic() - started
     _write_run(
         output,
@@ -165,7 +165,7 @@ def _is_done(
     file: FoundFile, done: Mapping[str, Row], results: Results, note: Callable[[Row], None]
 ) -> bool:
     """Tell whether an interrupted run has inspected a file, which is still the same."""
-    row = done.get(_printable(file.relative))
+    row = done.get(printable(file.relative))
     if row is None or not row["sha256"]:
         return False
     inspected = row["outcome"] != "ERROR"
@@ -198,7 +198,7 @@ def _tell_products(
     if not any(told):
         raise DataError(
             f"The bundle knows {len(known)} products ({', '.join(known)}), and which one the "
-            f"images show cannot be told, such as {_printable(found[0].relative)}. Name it by "
+            f"images show cannot be told, such as {printable(found[0].relative)}. Name it by "
             "--product, or put the images in folders named after their products."
         )
     return told
@@ -210,5 +210,6 @@ def product_in_path(relative: str, known: Sequence[str]) -> str | None:
     return next((folder for folder in reversed(folders) if folder in known), None)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """Return a file's name as text: what is not Unicode in it is escaped."""
     return name.encode("utf-8", "backslashreplace").decode()

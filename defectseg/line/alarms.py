@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from defectseg.inference.verdict import Outcome
-from defectseg.line.records import Inspection, now
+from defectseg.line.records import MOST_CAMERAS, Inspection, now
 from defectseg.line.settings import Alarms as AlarmSettings
-
-_MOST_CAMERAS = 200  # names come from clients
 
 
 @dataclass
@@ -86,7 +84,7 @@ class Alarms:
     def add(self, inspection: Inspection) -> None:
         """Look at the share of RETAKE among a camera's last inspections."""
         settings, camera_id = self._settings, inspection.camera_id
-        if camera_id not in self._last and len(self._last) >= _MOST_CAMERAS:
+        if camera_id not in self._last and len(self._last) >= MOST_CAMERAS:
             return
         last = self._last.setdefault(camera_id, deque(maxlen=settings.retake_images))
         last.append(inspection.outcome == Outcome.RETAKE)

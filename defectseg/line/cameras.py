@@ -10,7 +10,7 @@ import numpy as np
 from defectseg.drift.monitor import Watcher
 from defectseg.drift.records import Drift, Event
 from defectseg.drift.records import Settings as WatchSettings
-from defectseg.line.records import Inspection
+from defectseg.line.records import MOST_CAMERAS, Inspection
 from defectseg.line.settings import Drift as DriftSettings
 from defectseg.line.store import Store
 
@@ -19,7 +19,6 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS sharpness (
     id INTEGER PRIMARY KEY, camera_id TEXT, product TEXT, time TEXT, value REAL);
 """
-_MOST_CAMERAS = 200  # names come from clients
 _LATEST = 300  # values that are shown one by one
 
 
@@ -122,7 +121,7 @@ class Cameras:
     def load(self) -> None:
         """Go on where the station ended; what was reported then is not reported again."""
         rows = self._store.read("SELECT DISTINCT camera_id, product FROM sharpness")
-        for row in rows[:_MOST_CAMERAS]:
+        for row in rows[:MOST_CAMERAS]:
             self._open(row["camera_id"], row["product"], None)
 
     def _find(self, inspection: Inspection, limit: float | None) -> Camera | None:
@@ -130,7 +129,7 @@ class Cameras:
         camera = self._cameras.get(key)
         if camera is not None and camera.limit == limit:
             return camera
-        if camera is None and len(self._cameras) >= _MOST_CAMERAS:
+        if camera is None and len(self._cameras) >= MOST_CAMERAS:
             return None
         return self._open(*key, limit)
 

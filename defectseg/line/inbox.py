@@ -17,7 +17,7 @@ from watchdog.observers import Observer
 from defectseg.errors import DataError, DefectsegError, ImageReadError
 from defectseg.image_io import IMAGE_SUFFIXES, find_images, read_bytes
 from defectseg.inference.cores import count_cores
-from defectseg.inference.folder import product_in_path
+from defectseg.inference.folder import printable, product_in_path
 from defectseg.line.job import Job, Source
 from defectseg.line.ledger import SameImageError
 from defectseg.line.station import NotInspectedError, Station, TooLargeError
@@ -179,7 +179,7 @@ class Inbox:
         known = {*self._whole, *self._settling, *(own.path for own in self._given)}
         gone = set(done)
         for found in find_images(self.folder)[0]:
-            name = _printable(found.relative)
+            name = printable(found.relative)
             gone.discard(name)
             if found.path in known or _is_unfinished(found.path):
                 continue
@@ -251,7 +251,7 @@ class Inbox:
             )
 
     def _tell_apart(self, path: Path, state: _State) -> str:
-        name = _printable(path.relative_to(self.folder).as_posix())
+        name = printable(path.relative_to(self.folder).as_posix())
         return f"{state.size} {state.changed_ns} {name}"
 
     def _read(self, path: Path, state: _State | None) -> bytes:
@@ -285,7 +285,7 @@ class Inbox:
         self._suspects.note(self._tell_apart(path, state) for path, state in own)
 
     def _mark(self, path: Path, state: _State) -> None:
-        name = _printable(path.relative_to(self.folder).as_posix())
+        name = printable(path.relative_to(self.folder).as_posix())
         row = (name, state.size, state.changed_ns)
         marked = self._station.ledger.store.write(
             lambda connection: connection.execute(
@@ -298,7 +298,7 @@ class Inbox:
                 path.unlink(missing_ok=True)
 
     def _describe(self, path: Path) -> Source:
-        relative = PurePosixPath(_printable(path.relative_to(self.folder).as_posix()))
+        relative = PurePosixPath(printable(path.relative_to(self.folder).as_posix()))
         model = self._station.models.current
         known = model.products if model else ()
         product = self._product
@@ -342,7 +342,3 @@ def _read_state(path: Path) -> _State | None:
             # The time of the last change of anything: that of the content can be set at will.
             return _State(own.st_size, own.st_ctime_ns)
     return None
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -6,9 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from defectseg.inference.verdict import Outcome
 from defectseg.line.cameras import Camera
-from defectseg.line.records import Inspection
+from defectseg.line.records import MOST_CAMERAS, Inspection
 
-_MOST_CAMERAS = 200  # names come from clients, and each costs memory for ever
 _OTHER = "other"
 _BUCKETS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10)
 
@@ -97,7 +96,7 @@ class Metrics:
 
     def _label(self, camera_id: str) -> str:
         if camera_id not in self._known:
-            if len(self._known) >= _MOST_CAMERAS:
+            if len(self._known) >= MOST_CAMERAS:
                 return _OTHER
             self._known.add(camera_id)
         return camera_id

@@ -6,6 +6,8 @@ from typing import Any
 
 from defectseg.inference.verdict import Outcome
 
+# Of which more is kept than their rows: names come from clients, and each costs memory for ever.
+MOST_CAMERAS = 200
 DECISIONS = {"agree": Outcome.FAIL, "overrule": Outcome.PASS, "retake": Outcome.RETAKE}
 
 
