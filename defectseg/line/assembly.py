@@ -110,6 +110,7 @@ class Line:
         self.models = ModelSlot(
             self._rules, self._recent_images, settings.swap.least_agreement, self._report_model
         )
+        self._ending.callback(self.models.close)
         if setup.bundle is not None:
             self.models.start(self._choose_bundle(setup.bundle))
         self.cameras = Cameras(self.ledger.store, settings.drift, self._report_drift)

@@ -265,6 +265,12 @@ class ModelSlot:
         except DefectsegError as error:
             log.error("the changed bundle is not used: %s", error)
 
+    def close(self) -> None:
+        """Judge no more, and let go of the networks: what else knows of the slot may outlive it."""
+        with self._changing:
+            self.folder = self.current = None
+            self.problem = "The station has ended."
+
     def _change(self, folder: Path, insist: bool) -> Comparison:
         state = _read_state(folder)
         model = open_model(folder, self._rules)

@@ -1,7 +1,9 @@
 """A whole line: its parts together, and over a restart."""
 
+import gc
 import shutil
 import time
+import weakref
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -105,3 +107,16 @@ def test_starts_and_stops_are_events(tmp_path: Path, bundle_folder: Path) -> Non
     line.close()
     assert kinds[:6] == ["MODEL", "STARTED", "STOPPED"] * 2
     assert times == sorted(times)
+
+
+def test_an_ended_line_lets_go_of_its_networks(tmp_path: Path, bundle_folder: Path) -> None:
+    # FastAPI keeps the pages of a station, and by them the line, as long as the process lives.
+    with run_line(Setup(tmp_path / "station", bundle_folder)) as station:
+        assert station.inspect(draw_file(1), "1").status_code == 200
+        model = station.line.models.current
+        assert model is not None
+        networks = [weakref.ref(own.engine) for own in (model.predictor, model.alone)]
+        del model
+    gc.collect()
+    assert [network() for network in networks] == [None, None]
+    assert "has ended" in station.line.models.problem
