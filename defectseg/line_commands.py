@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def run(
 
     # Threads that decode, measure and answer take turns more often than Python's 5 ms.
     sys.setswitchinterval(_TURN_S)
+    # Of a folder that is made while its parent is looked through: it is watched all the same.
+    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
     settings = load_line_settings(config)
     token = read_token(token_file, os.environ.get("DEFECTSEG_TOKEN"))
     check_access(host, token)

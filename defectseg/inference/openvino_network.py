@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,15 @@ from openvino import properties  # noqa: E402
 from openvino.properties import hint  # noqa: E402
 
 _SIDE = 128  # of an image that every network takes
+
+
+@cache
+def _open_core() -> ov.Core:
+    """Return the library's core, one for all networks.
+
+    With the last core the library's plugin would be unloaded, whose threads may be at work still.
+    """
+    return ov.Core()
 
 
 class OpenVinoNetwork:
@@ -37,7 +47,7 @@ class OpenVinoNetwork:
     name = "openvino"
 
     def __init__(self, path: Path, streams: int) -> None:
-        core = ov.Core()
+        core = _open_core()
         try:
             self._compiled = core.compile_model(
                 # Not mapped: its files may be replaced while it runs.

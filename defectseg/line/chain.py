@@ -108,7 +108,8 @@ def _to_column(value: Any, kind: str) -> Any:
     if value is None or kind == "str":
         return value
     if kind == "float":
-        return None if math.isnan(value) else float(value)
+        # SQLite keeps no sign of zero.
+        return None if math.isnan(value) else float(value) + 0.0
     return int(value)
 
 
