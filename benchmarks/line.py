@@ -30,6 +30,7 @@ from publish import (
     REAL_DATA,
     RESULTS,
     prepare_dagm,
+    read_commit,
     train_bundle,
     write_into_readme,
     write_result,
@@ -74,6 +75,7 @@ def main() -> None:
     if run is None:
         prepare_dagm(own.data, PREPARED / "benchmark-dagm")
         run = train_bundle("dagm.yaml", PREPARED / "benchmark-dagm", "line")
+    commit = read_commit()  # now, before results make the checkout differ from it
     path = RESULTS / "line.json"
     figures = json.loads(path.read_text()) if path.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -84,17 +86,28 @@ def main() -> None:
         )
         for part in (part for part in PARTS if part in chosen):
             figures[part] = PARTS[part](bench)
+            figures.setdefault("commits", {})[part] = commit
             print(part, json.dumps(figures[part], indent=2), flush=True)
     report(run, figures, dry=own.dry)
 
 
 def answer_alone(bundle: Bundle, images: str, times: list[float]) -> list[float]:
-    """The engine alone, the images in memory: milliseconds of each, see `follow`."""
-    engine = load_engine(bundle.folder, bundle.config, choose_engine(bundle, "auto"))
+    """The engine alone, the images in memory: milliseconds of each, see `follow`.
+
+    As in a station, an image that is alone is answered by all cores, one of several by one.
+    """
+    kind = choose_engine(bundle, "auto")
+    many, single = (
+        load_engine(bundle.folder, bundle.config, kind, streams=own) for own in (None, 1)
+    )
     pixels = [read_image(path) for path in sorted(Path(images).glob("*.png"))]
+    at_work: set[int] = set()
 
     def act(thread: int, i: int) -> None:
+        at_work.add(thread)
+        engine = single if len(at_work) == 1 else many
         engine.probability(pixels[i % len(pixels)])
+        at_work.remove(thread)
 
     with one_core_each() as threads:
         follow([0.0] * WARM_UP, act, threads)
