@@ -45,6 +45,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_final
     ON inspections (image_sha256, recipe) WHERE final;
 CREATE INDEX IF NOT EXISTS by_outcome ON inspections (outcome, id);
 CREATE INDEX IF NOT EXISTS by_camera ON inspections (camera_id, id);
+CREATE INDEX IF NOT EXISTS by_camera_outcome ON inspections (camera_id, outcome, id);
 CREATE INDEX IF NOT EXISTS by_part ON inspections (part_id, id);
 CREATE UNIQUE INDEX IF NOT EXISTS one_decision ON decisions (inspection_id);
 -- What follows can be made again from the above, or is no record: it may change.
@@ -104,8 +105,11 @@ class Ledger:
         return self.store.write(write)
 
     def find(self, image_sha256: str, recipe: str) -> Inspection | None:
-        """Return the final inspection of an image by a recipe, if there is one."""
-        rows = self.store.read(_FIND, (image_sha256, recipe))
+        """Return the final inspection of an image by a recipe, if there is one.
+
+        Every image is asked for before it is inspected: whoever looks at pages holds up none.
+        """
+        rows = self.store.read(_FIND, (image_sha256, recipe), urgent=True)
         return _INSPECTIONS.from_row(rows[0]) if rows else None
 
     def inspection(self, number: int) -> Inspection | None:
@@ -135,9 +139,11 @@ class Ledger:
         undecided : bool
             Only those that wait for a person's decision.
         """
+        # Few rows are of one part: they are found by its index, the plus keeps others out.
+        plus = "" if part_id is None else "+"
         conditions = {
-            "outcome = ?": outcome,
-            "camera_id = ?": camera_id,
+            f"{plus}outcome = ?": outcome,
+            f"{plus}camera_id = ?": camera_id,
             "part_id = ?": part_id,
             "id < ?": before,
         }

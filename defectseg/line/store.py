@@ -59,11 +59,10 @@ class Store:
             self._connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             self._check_version()
             self._connection.executescript(f"{schema}PRAGMA user_version={_VERSION};")
-            self._reader = connect_to_read(self.path)
+            self._reader, self._urgent_reader = _Reader(self.path), _Reader(self.path)
         except (sqlite3.Error, StoreError) as error:
             self._lock_file.close()
             raise StoreError(f"{self.path} cannot be used: {error}.") from error
-        self._reading = threading.Lock()
         self._waiting: queue.Queue[tuple[Write[Any], Future[Any]] | None]
         self._waiting = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._write_all, name="store", daemon=True)
@@ -90,16 +89,24 @@ class Store:
             raise StoreError(f"{self.path} is not written any more: the disk is stuck.") from error
         return future
 
-    def read(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+    def read(
+        self, query: str, values: Sequence[object] = (), *, urgent: bool = False
+    ) -> list[sqlite3.Row]:
         """Return the rows of a query, of what is on disk.
+
+        Parameters
+        ----------
+        query : str
+        values : sequence
+        urgent : bool
+            Do not wait for those that are not: an inspection does not wait for a page.
 
         Raises
         ------
         StoreError
         """
         try:
-            with self._reading:
-                return self._reader.execute(query, values).fetchall()
+            return (self._urgent_reader if urgent else self._reader).read(query, values)
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} cannot be read: {error}.") from error
 
@@ -108,6 +115,7 @@ class Store:
         self._waiting.put(None)
         self._thread.join()
         self._reader.close()
+        self._urgent_reader.close()
         self._connection.close()
         self._lock_file.close()
 
@@ -153,6 +161,21 @@ class Store:
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+
+class _Reader:
+    """A connection that answers one query after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect_to_read(path)
+        self._lock = threading.Lock()
+
+    def read(self, query: str, values: Sequence[object]) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -183,6 +184,51 @@ def test_the_latest_are_chosen_by_what_is_asked(ledger: Ledger) -> None:
     assert [own.id for own in ledger.latest(9, before=3)] == [2, 1]
     assert [own.id for own in ledger.latest(9, camera_id="left", outcome="FAIL")] == [2]
     assert [own.id for own in ledger.latest(9, part_id="p4")] == [5]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "index"),
+    [
+        ({"outcome": "FAIL"}, "by_outcome (outcome=?)"),
+        ({"camera_id": "c"}, "by_camera (camera_id=?)"),
+        ({"camera_id": "c", "outcome": "FAIL"}, "by_camera_outcome (camera_id=? AND outcome=?)"),
+        ({"camera_id": "c", "outcome": "FAIL", "part_id": "p"}, "by_part (part_id=?)"),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+def test_the_latest_are_found_without_a_walk_through_the_ledger(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], index: str
+) -> None:
+    read = ledger.store.read
+    plans: list[str] = []
+
+    def note(query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        plans.extend(row["detail"] for row in read(f"EXPLAIN QUERY PLAN {query}", values))
+        return read(query, values)
+
+    monkeypatch.setattr(ledger.store, "read", note)
+    ledger.latest(24, **chosen)
+    assert plans == [f"SEARCH inspections USING INDEX {index}"]  # nor is anything sorted
+
+
+def test_a_slow_page_holds_up_no_inspection(ledger: Ledger) -> None:
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000000)"
+    page = threading.Thread(target=ledger.store.read, args=(f"{count} SELECT COUNT(*) FROM n",))
+    page.start()
+    time.sleep(0.05)
+    assert ledger.find("a", "r") is None
+    assert page.is_alive()
+    page.join()
+
+
+def test_a_ledger_without_an_index_is_given_it(tmp_path: Path) -> None:
+    Ledger(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    connection.execute("DROP INDEX by_camera_outcome")
+    connection.close()
+    ledger = Ledger(tmp_path)
+    assert ledger.store.read("SELECT 1 FROM sqlite_master WHERE name = 'by_camera_outcome'")
+    ledger.close()
 
 
 def test_two_stations_do_not_share_a_folder(ledger: Ledger, tmp_path: Path) -> None:
