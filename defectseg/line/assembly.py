@@ -14,7 +14,7 @@ from defectseg.errors import ConfigError
 from defectseg.inference.verdict import Outcome
 from defectseg.line import cameras, courier, inbox
 from defectseg.line.alarms import Alarms
-from defectseg.line.archive import IMAGE, Archive, remove_old
+from defectseg.line.archive import IMAGE, Archive
 from defectseg.line.cameras import Camera, Cameras
 from defectseg.line.courier import Courier
 from defectseg.line.inbox import Inbox
@@ -272,7 +272,7 @@ class Line:
             )
             return bool(rows)
 
-        remove_old(self.setup.folder, self.setup.settings.retention, is_waiting, datetime.now(UTC))
+        self.archive.remove_old(self.setup.settings.retention, is_waiting, datetime.now(UTC))
 
 
 def _hours_ago(hours: int) -> str:

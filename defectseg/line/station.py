@@ -288,15 +288,8 @@ class Station:
         if time.monotonic() > job.deadline:
             return self._too_late(job)
         try:
-            pictures = self._archive.keep(
-                job.data,
-                image,
-                None if inspected is None else inspected.mask,
-                received_at=job.received_at,
-                outcome=described.outcome,
-                image_sha256=job.sha256,
-                recipe=described.recipe,
-            )
+            mask = None if inspected is None else inspected.mask
+            pictures = self._archive.keep(job.data, image, mask, described)
         except OSError as error:
             self.problem = f"pictures cannot be written: {error.strerror or error}."
             reason = "its pictures could not be kept"

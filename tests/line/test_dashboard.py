@@ -141,15 +141,7 @@ def record(line: Line, row: Inspection, size: int = 128) -> int:
     """Record a row and, if it was inspected, pictures; return its id."""
     if row.score is not None:
         image, mask = draw_part(row, size)
-        pictures = line.archive.keep(
-            encode_picture(image, ".png"),
-            image,
-            mask,
-            received_at=row.received_at,
-            outcome=row.outcome,
-            image_sha256=row.image_sha256,
-            recipe=row.recipe,
-        )
+        pictures = line.archive.keep(encode_picture(image, ".png"), image, mask, row)
         rows, columns = np.nonzero(mask)
         regions: tuple[dict[str, Any], ...] = ()
         if mask.any():
