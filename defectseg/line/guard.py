@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 COOKIE = "defectseg"
 LOGIN = "/login"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})  # this machine's own names
 # What may be asked without a token: nothing is told but whether the station is up.
 _OPEN = frozenset({LOGIN, "/v2/health/live", "/v2/health/ready"})
 _MOST_OPEN_BYTES = 10_000  # of a body that anybody may send
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' "
@@ -162,7 +162,7 @@ class Guard:
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         host = headers.get("host", "")
-        if self._token is None and _host_name(host) not in _LOOPBACK:
+        if self._token is None and _host_name(host) not in LOOPBACK:
             # A page of another site could otherwise have its name point here.
             raise Refusal(403, f"The host {host[:100]!r} is not this machine's own name.")
         origin = headers.get("origin")

@@ -118,27 +118,28 @@ def describe_job(
         outcome=inspected.verdict.outcome.value,
         final=True,
         reasons=inspected.verdict.reasons,
-        score=_finite(inspected.score),
+        score=finite(inspected.score),
         review_from=thresholds.review,
         fail_from=thresholds.fail,
         regions=tuple(_rounded(asdict(region)) for region in inspected.regions),
         defect_area_px=int(inspected.mask.sum(dtype=np.int64)),
-        sharpness=_finite(quality.sharpness),
-        sharpness_limit=_finite(quality.sharpness_limit),
-        gate_p_value=_finite(quality.gate_p_value),
-        belief=_finite(quality.belief),
-        noise_sigma=_finite(quality.noise_sigma),
-        mean_luma=_finite(quality.mean_luma),
+        sharpness=finite(quality.sharpness),
+        sharpness_limit=finite(quality.sharpness_limit),
+        gate_p_value=finite(quality.gate_p_value),
+        belief=finite(quality.belief),
+        noise_sigma=finite(quality.noise_sigma),
+        mean_luma=finite(quality.mean_luma),
     )
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return a number as it is recorded and answered: rounded; None if it is none."""
     return round(float(value), 6) if math.isfinite(value) else None
 
 
 def _rounded(region: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: _finite(value)
+        name: finite(value)
         if isinstance(value, float)
         else [round(own, 2) for own in value]
         if isinstance(value, tuple)

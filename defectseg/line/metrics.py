@@ -53,7 +53,7 @@ class Metrics:
         )
         self._latency = Histogram(
             "defectseg_latency_seconds",
-            "From receipt of an image to its recorded verdict",
+            "From receipt of an image to its verdict, which is recorded after that",
             buckets=_BUCKETS,
             registry=registry,
         )

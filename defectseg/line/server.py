@@ -17,12 +17,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from defectseg.errors import ConfigError, DefectsegError
 from defectseg.line.api import make_app
 from defectseg.line.assembly import Line
+from defectseg.line.guard import LOOPBACK
 from defectseg.line.schemas import describe_problem, one_line
 from defectseg.line.settings import Limits
 
 log = logging.getLogger(__name__)
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SHORTEST_TOKEN = 16
 _BACKLOG = 256  # connections that may be accepted at once, before those that are too many go
 _SPARE_FILES = 128  # beside the connections
@@ -37,7 +37,7 @@ def check_access(host: str, token: str | None) -> None:
     ------
     ConfigError
     """
-    if host not in _LOOPBACK and token is None:
+    if host not in LOOPBACK and token is None:
         raise ConfigError(
             f"--host {host} lets other machines in; then a token is required: write one of "
             f"{_SHORTEST_TOKEN} letters or more into a file and name it by --token-file, or put it "

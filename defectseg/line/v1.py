@@ -17,7 +17,7 @@ from defectseg.errors import DefectsegError
 from defectseg.line.assembly import Line
 from defectseg.line.cameras import Camera
 from defectseg.line.inspecting import choose_product, http_status, in_thread, inspect
-from defectseg.line.job import Recorded, Source
+from defectseg.line.job import Recorded, Source, finite
 from defectseg.line.ledger import DecidedError
 from defectseg.line.news import Item, News, TooManyListenersError
 from defectseg.line.pictures import add_pictures, list_kept
@@ -317,7 +317,7 @@ def _describe_camera(camera: Camera) -> CameraAnswer:
     left = drift.days_left
     days = None
     if left is not None:
-        days = DaysLeft(days=_finite(left.days), low=_finite(left.low), high=_finite(left.high))
+        days = DaysLeft(days=finite(left.days), low=finite(left.low), high=finite(left.high))
     return CameraAnswer(
         camera_id=camera.camera_id,
         product=camera.product,
@@ -342,10 +342,6 @@ def _describe_camera(camera: Camera) -> CameraAnswer:
             for own in drift.events[-50:]
         ],
     )
-
-
-def _finite(days: float) -> float | None:
-    return days if days < float("inf") else None
 
 
 async def _check_form(request: Request) -> None:
