@@ -1,13 +1,17 @@
 """``/v2``: the open inference protocol of KServe, so that its clients can ask the station."""
 
-from itertools import chain
-from math import prod
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from json import JSONDecodeError
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from starlette.exceptions import HTTPException
 
 from defectseg import __version__
@@ -19,9 +23,11 @@ from defectseg.line.inspecting import choose_product, http_status, in_thread, in
 from defectseg.line.job import Recorded, Source
 from defectseg.line.models import Model
 from defectseg.line.schemas import REFUSALS, Fault, Name
+from defectseg.line.tensors import parse_request, read_numbers, write_digits
 
 _OUTPUTS = ("outcome", "score", "id", "mask")
 _MOST_AXES = 4
+_LARGE_BYTES = 1_000_000  # larger requests are read one at a time, for the memory's sake
 # A model's hash, or as much of its beginning as tells it from others.
 Version = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[0-9a-f]+$")]
 
@@ -39,6 +45,12 @@ def _data_schema() -> dict[str, Any]:
 def _whole(number: object) -> object:
     """Return 3 of 3.0, which JSON does not tell apart."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _check_text(data: object) -> object:
+    if not isinstance(data, bytes):
+        raise ValueError("expected a list of whole numbers from 0 to 255")
+    return data
 
 
 class _Request(BaseModel):
@@ -63,8 +75,8 @@ class InputTensor(_Request):
         min_length=2, max_length=_MOST_AXES
     )
     datatype: Literal["UINT8"]
-    # Checked by `_flatten`: there may be millions.
-    data: Annotated[list[Any], WithJsonSchema(_data_schema())] = Field(
+    # As they are written: there may be millions.
+    data: Annotated[bytes, PlainValidator(_check_text), WithJsonSchema(_data_schema())] = Field(
         description="row by row: flat, or nested as the shape says"
     )
 
@@ -175,7 +187,9 @@ def make_routes(line: Line) -> APIRouter:
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], responses=responses)
     _add_health(router, line)
     _add_models(router, line)
-    _add_infer(router, line)
+    inferring = APIRouter(route_class=_InferRoute)
+    _add_infer(inferring, line)
+    router.include_router(inferring)
     return router
 
 
@@ -222,9 +236,32 @@ def _add_models(router: APIRouter, line: Line) -> None:
         return ModelReady(name=_find(line, name, version).name, ready=True)
 
 
+class _InferRoute(APIRoute):
+    """Reads requests in a thread, so that all others go on meanwhile."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def read_and_handle(request: Request) -> Response:
+            return await handle(_InferBody(request.scope, request.receive))
+
+        return read_and_handle
+
+
+class _InferBody(Request):
+    async def json(self) -> Any:
+        try:
+            return await in_thread(parse_request, await self.body())
+        except JSONDecodeError:
+            raise
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+
+
 def _add_infer(router: APIRouter, line: Line) -> None:
+    one_large = asyncio.Semaphore()
     options: dict[str, Any] = {
-        "response_model_exclude_none": True,
+        "response_model": InferAnswer,
         "responses": _ABSENT
         | {409: {"model": Fault, "description": "The same image was given as another part"}},
     }
@@ -232,25 +269,27 @@ def _add_infer(router: APIRouter, line: Line) -> None:
     @router.post(
         "/models/{name}/infer", summary="Inspect an image that is sent as a tensor", **options
     )
-    async def infer(name: Name, request: InferRequest) -> InferAnswer:
+    async def infer(name: Name, request: InferRequest) -> Response:
         """Inspect and record an image, as `POST /v1/inspect` does.
 
         Whatever goes wrong is an error, never an outcome `PASS`.
         """
-        return await _infer(line, _find(line, name), request)
+        return await _infer(line, _find(line, name), request, one_large)
 
     @router.post(
         "/models/{name}/versions/{version}/infer", summary="The same, by a version", **options
     )
-    async def infer_version(name: Name, version: Version, request: InferRequest) -> InferAnswer:
+    async def infer_version(name: Name, version: Version, request: InferRequest) -> Response:
         """Inspect and record an image, if this version is the one that judges.
 
         A version is a model's hash, or at least its first eight letters.
         """
-        return await _infer(line, _find(line, name, version), request)
+        return await _infer(line, _find(line, name, version), request, one_large, version)
 
 
-async def _infer(line: Line, model: Model, request: InferRequest) -> InferAnswer:
+async def _infer(
+    line: Line, model: Model, request: InferRequest, one_large: asyncio.Semaphore, version: str = ""
+) -> Response:
     own = request.parameters or Parameters()
     part_id = own.part_id or request.id
     if part_id is None:
@@ -258,19 +297,56 @@ async def _infer(line: Line, model: Model, request: InferRequest) -> InferAnswer
             422, "No part is named; expected parameters.part_id or, in its place, an id."
         )
     source = Source(part_id, own.camera_id, choose_product(line, own.product), "http")
-    data = await in_thread(_encode, request.inputs[0])
+    tensor = request.inputs[0]
+    async with one_large if len(tensor.data) > _LARGE_BYTES else nullcontext():
+        data = await in_thread(_encode, tensor)
     recorded = await inspect(line, data, source)
-    status = http_status(recorded)
+    status, judge = http_status(recorded), recorded.inspection.model_sha256
     if status != 200:
         raise HTTPException(status, recorded.inspection.error or "not inspected")
+    if not judge.startswith(version):  # it took over between the question and the inspection
+        raise HTTPException(
+            503,
+            f"Version {version!r} was replaced meanwhile: {judge} has judged the image, as "
+            f"inspection {recorded.inspection.id}. Send it again.",
+            {"retry-after": "1"},
+        )
+    text = await in_thread(_answer, line, model, recorded, request)
+    return Response(text, media_type="application/json")
+
+
+def _answer(line: Line, model: Model, recorded: Recorded, request: InferRequest) -> bytes:
+    own = recorded.inspection
     wanted = [out.name for out in request.outputs or ()] or _OUTPUTS[:-1]
-    outputs = await in_thread(lambda: [_output(line, recorded, out) for out in wanted])
-    return InferAnswer(
+    tensors = {
+        "outcome": OutputTensor(name="outcome", shape=[1], datatype="BYTES", data=[own.outcome]),
+        "score": OutputTensor(name="score", shape=[1], datatype="FP32", data=[own.score]),
+        "id": OutputTensor(name="id", shape=[1], datatype="INT64", data=[own.id]),
+    }
+    mask = _read_mask(line, recorded) if "mask" in wanted else None
+    if mask is not None:
+        shape = list(mask.shape)
+        tensors["mask"] = OutputTensor(name="mask", shape=shape, datatype="UINT8", data=[])
+    answer = InferAnswer(
         model_name=model.name,
-        model_version=recorded.inspection.model_sha256,
+        model_version=own.model_sha256,
         id=request.id,
-        outputs=outputs,
+        outputs=[tensors[name] for name in wanted],
     )
+    text = answer.model_dump_json(exclude_none=True).encode()
+    if mask is not None:  # no other list is empty
+        text = text.replace(b'"data":[]', b'"data":' + write_digits(mask))
+    return text
+
+
+def _read_mask(line: Line, recorded: Recorded) -> npt.NDArray[np.uint8]:
+    path = line.archive.path(recorded.inspection.pictures, MASK)
+    try:
+        if path is None:
+            raise FileNotFoundError
+        return read_mask(path)
+    except (OSError, ImageReadError) as error:
+        raise HTTPException(404, "The mask is kept no longer.") from error
 
 
 def _find(line: Line, name: str, version: str | None = None) -> Model:
@@ -310,46 +386,7 @@ def _encode(tensor: InputTensor) -> bytes:
         shape = shape[:2]
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
         raise HTTPException(422, f"The shape is {list(given)}; expected [H, W] or [H, W, 3].")
-    numbers, nested = _flatten(tensor.data)
-    if nested not in (given, (prod(given),)):
-        raise HTTPException(
-            422, f"The data have the shape {list(nested)}; expected {list(given)}, or flat."
-        )
-    return encode_picture(numbers.reshape(shape), ".png")
-
-
-def _flatten(data: list[Any]) -> tuple[npt.NDArray[np.uint8], tuple[int, ...]]:
-    """Return the numbers of lists in lists as they follow each other, and how they were nested."""
-    shape = [len(data)]
-    while data and type(data[0]) is list and len(shape) < _MOST_AXES:
-        lengths = {len(own) if type(own) is list else -1 for own in data}
-        if len(lengths) != 1:
-            raise HTTPException(422, "The rows of the data differ in length.")
-        shape.append(lengths.pop())
-        data = list(chain.from_iterable(data))
-    if float in set(map(type, data)):
-        data = [_whole(own) for own in data]
-    # NumPy would take 1.5, "7" and true, too.
-    if set(map(type, data)) != {int} or min(data) < 0 or max(data) > 255:
-        raise HTTPException(422, "The data are not all whole numbers from 0 to 255.")
-    return np.frombuffer(bytes(data), np.uint8), tuple(shape)
-
-
-def _output(line: Line, recorded: Recorded, name: str) -> OutputTensor:
-    own = recorded.inspection
-    if name == "outcome":
-        return OutputTensor(name=name, shape=[1], datatype="BYTES", data=[own.outcome])
-    if name == "score":
-        return OutputTensor(name=name, shape=[1], datatype="FP32", data=[own.score])
-    if name == "id":
-        return OutputTensor(name=name, shape=[1], datatype="INT64", data=[own.id])
-    path = line.archive.path(own.pictures, MASK)
     try:
-        if path is None:
-            raise FileNotFoundError
-        mask = read_mask(path)
-    except (OSError, ImageReadError) as error:
-        raise HTTPException(404, "The mask is kept no longer.") from error
-    return OutputTensor(
-        name=name, shape=list(mask.shape), datatype="UINT8", data=mask.ravel().tolist()
-    )
+        return encode_picture(read_numbers(tensor.data, given).reshape(shape), ".png")
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
