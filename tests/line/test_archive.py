@@ -176,8 +176,7 @@ def test_a_cleaning_without_anything_to_remove_looks_at_no_picture(
     keep(tmp_path, "2026-03-30", "PASS", "a")
     archive = Archive(tmp_path)
     archive.remove_old(Retention(), lambda path: False, NOW)
-    monkeypatch.setattr(os, "scandir", None)
-    monkeypatch.setattr(Path, "stat", None)
+    monkeypatch.setattr(archive_module, "_size", None)
     assert archive.remove_old(Retention(), lambda path: False, NOW) == 0
 
 
