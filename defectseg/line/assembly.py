@@ -20,7 +20,7 @@ from defectseg.line.courier import Courier
 from defectseg.line.inbox import Inbox
 from defectseg.line.ledger import Ledger
 from defectseg.line.metrics import Metrics
-from defectseg.line.models import Comparison, ModelSlot, Recent
+from defectseg.line.models import Comparison, Model, ModelSlot, Recent
 from defectseg.line.news import News
 from defectseg.line.periodic import Periodic
 from defectseg.line.records import Inspection, now
@@ -129,6 +129,7 @@ class Line:
         )
         self.inbox: Inbox | None = None
         if setup.inbox is not None:
+            _check_product(setup.product, self.models.current)
             self.inbox = Inbox(
                 setup.inbox,
                 self.station,
@@ -273,6 +274,14 @@ class Line:
             return bool(rows)
 
         remove_old(self.setup.folder, self.setup.settings.retention, is_waiting, datetime.now(UTC))
+
+
+def _check_product(product: str | None, model: Model | None) -> None:
+    if product is not None and model is not None and product not in model.products:
+        raise ConfigError(
+            f"--product {product}: the model knows no such product; expected one of "
+            f"{', '.join(model.products)}."
+        )
 
 
 def _hours_ago(hours: int) -> str:

@@ -46,8 +46,8 @@ def test_a_row_comes_back_as_it_was_recorded(ledger: Ledger) -> None:
     assert new
     assert recorded == replace(given, id=1)
     assert ledger.inspection(1) == recorded
-    assert ledger.find("a", "r") == recorded
-    assert ledger.find("a", "other") is None
+    assert ledger.find("a") == [recorded]
+    assert ledger.find("b") == []
 
 
 def test_a_final_image_is_there_once_and_the_first_verdict_stays(ledger: Ledger) -> None:
@@ -61,7 +61,7 @@ def test_a_final_image_is_there_once_and_the_first_verdict_stays(ledger: Ledger)
 def test_what_is_not_final_is_recorded_every_time(ledger: Ledger) -> None:
     for _ in range(2):
         ledger.record(row(outcome="ERROR", final=False)).result()
-    assert ledger.find("a", "r") is None
+    assert ledger.find("a") == []
     recorded, new = ledger.record(row(outcome="PASS")).result()
     assert (recorded.id, new) == (3, True)
 
