@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from defectseg.drift.records import Event as DriftEvent
-from defectseg.drift.records import Kind, Status
 from defectseg.errors import ConfigError
 from defectseg.inference.verdict import Outcome
 from defectseg.line import cameras, courier, inbox
-from defectseg.line.alarms import Alarms
+from defectseg.line.alarms import Alarm, Alarms
 from defectseg.line.archive import IMAGE, Archive, remove_old
 from defectseg.line.cameras import Camera, Cameras
 from defectseg.line.courier import Courier
@@ -241,29 +240,45 @@ class Line:
         self.ledger.report(event.kind.value, f"{name}: {event.message}", camera.camera_id)
         self.metrics.add_drift(camera.camera_id, event.kind.value)
         self.news.tell("event", event.kind.value)
-        if event.kind is not Kind.CLEANED:
-            self.alarms.raise_(event.kind.value, f"{name}: {event.message}", camera.camera_id)
 
-    def _send_alarm(self, alarm: Any) -> None:
-        self.ledger.report("ALARM", alarm.message, alarm.camera_id)
-        self._courier.send(alarm)
+    def _send_alarm(self, alarm: Alarm) -> None:
+        self._courier.send(alarm)  # before what a bad disk may keep from being done
+        try:
+            self.ledger.report("ALARM", alarm.message, alarm.camera_id)
+        except StoreError as error:
+            log.error("the alarm %r was sent, but is no event: %s", alarm.message, error)
         self.news.tell("event", "ALARM")
 
     def _look(self) -> None:
         """Do what is to be done every few seconds."""
-        self.models.look()
-        self.station.try_again()
-        for camera in self.cameras.list():
-            self.metrics.add_camera(camera)
-            if camera.drift.status in (Status.STEADY, Status.LEARNING):
-                for kind in (Kind.DEGRADING, Kind.LOW, Kind.BASELINE_STALE):
-                    self.alarms.rearm(kind.value, camera.camera_id)
+        # Alarms first: what comes after them may wait for a disk.
+        for task in (
+            self._watch_station,
+            self._watch_cameras,
+            self._watch_reviews,
+            self.models.look,
+            self.station.try_again,
+        ):
+            try:
+                task()
+            except Exception:  # what fails keeps no other from being done
+                log.exception("%s failed; it is tried again", task.__name__)
+
+    def _watch_station(self) -> None:
+        self.alarms.watch("NOT_READY", " ".join(self.station.problems()))
         if self.station.waiting <= self.setup.settings.limits.queue / 2:
             self.alarms.rearm("QUEUE_FULL")
+
+    def _watch_cameras(self) -> None:
+        found = self.cameras.list()
+        for camera in found:
+            self.metrics.add_camera(camera)
+        self.alarms.watch_cameras(found)
+
+    def _watch_reviews(self) -> None:
         reviews = self.ledger.count_undecided()
         many = reviews >= self.setup.settings.alarms.most_reviews
         self.alarms.watch("REVIEWS", f"{reviews} images wait for a person" if many else "")
-        self.alarms.watch("NOT_READY", " ".join(self.station.problems()))
 
     def _clean(self) -> None:
         def is_waiting(pictures: str) -> bool:
