@@ -18,7 +18,7 @@ from defectseg.image_io import read_image
 from defectseg.inference.engines import choose_engine
 from defectseg.inference.predictor import Inspection, Predictor, open_predictor
 from defectseg.inference.verdict import Outcome
-from defectseg.line.rules import Rules, apply_rule, blank_ignored, check_products
+from defectseg.line.rules import Rules, apply_rule, blank_ignored, check_rules
 
 FolderState = tuple[tuple[str, int, int], ...]
 
@@ -89,11 +89,11 @@ def open_model(folder: Path, rules: Rules) -> Model:
     Raises
     ------
     DefectsegError
-        If it is not whole, cannot be run, or knows a product less than there are rules for.
+        If it is not whole, cannot be run, or the rules do not fit its products and their images.
     """
     bundle = load_bundle(folder)
     calibration = bundle.calibration
-    check_products(rules, calibration.gate.products)
+    check_rules(rules, calibration.gate)
     calibration_sha256 = file_sha256(folder / CALIBRATION)
     kind = choose_engine(bundle, "auto")
     predictor = open_predictor(bundle, kind)
