@@ -16,10 +16,22 @@ from defectseg.errors import ConfigError
 from defectseg.image_io import encode_picture
 from defectseg.line import assembly
 from defectseg.line.assembly import Line, Setup
+from defectseg.line.ledger import Ledger
+from defectseg.line.records import Event
 from defectseg.line.settings import LineSettings
 from tests.line.conftest import Running, draw_file, run_line
 from tests.line.test_courier import let_nothing_be_written, wait_until, web_server
 from tests.line.test_ledger import row
+from tests.line.test_models import change_limits, make_blind
+
+
+def line_events(folder: Path) -> list[Event]:
+    """The events of a station that has ended, the newest first."""
+    ledger = Ledger(folder / "station")
+    events = ledger.events(20)
+    ledger.close()
+    return events
+
 
 QUICK_DRIFT = {"every_s": 0, "median_of": 2, "baseline_medians": 10}
 
@@ -62,6 +74,71 @@ def test_another_model_judges_also_after_the_next_start(
     shutil.rmtree(second)
     with run_line(setup) as station:  # what took over is gone
         assert station.client.get("/v1/models").json()["current"] == "first"
+
+
+def test_which_model_judges_in_place_of_another_is_told(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = shutil.copytree(bundle_folder, tmp_path / "first")
+    second = shutil.copytree(bundle_folder, tmp_path / "second")
+    monkeypatch.chdir(tmp_path)
+    with run_line(Setup(tmp_path / "station", first)) as station:
+        answer = station.client.post("/v1/models", json={"bundle": "second"})
+        assert answer.json()["comparison"] == "no recent image was compared"
+    # The same bundle, by another name.
+    line = Line(Setup(tmp_path / "station", Path("first")))
+    line.close()
+    told = next(event for event in line_events(tmp_path) if event.kind == "MODEL")
+    assert told.message.startswith("second (network ")
+    assert told.message.endswith("It was chosen in place of first by POST /v1/models.")
+    shutil.rmtree(second)
+    Line(Setup(tmp_path / "station", first)).close()
+    told = next(event for event in line_events(tmp_path) if event.kind == "MODEL")
+    assert told.message.startswith("first (network ")
+    assert "second, chosen in its place by POST /v1/models, is not there" in told.message
+
+
+def test_a_bundle_that_was_refused_does_not_judge_after_the_next_start(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
+    bundle = make_blind(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+    change_limits(bundle, review=0.0, fail=0.0)  # all that is believed is a FAIL
+    setup = Setup(tmp_path / "station", bundle)
+    with run_line(setup) as station:
+        assert station.inspect(draw_file(1), "1").json()["outcome"] == "FAIL"
+        make_blind(bundle)
+        for _ in range(2):
+            station.line.models.look()
+        assert station.inspect(draw_file(2), "2").json()["outcome"] == "FAIL"
+    with run_line(setup) as station:
+        problem = station.client.get("/v1/models").json()["problem"]
+        assert "2 FAIL → PASS" in problem
+        assert station.inspect(draw_file(3), "3").status_code == 503
+        refused = station.client.post("/v1/models", json={"bundle": "bundle"})
+        assert refused.status_code == 409
+        assert '{"bundle": "bundle", "insist": true}' in refused.json()["reasons"][0]
+        answer = station.client.post("/v1/models", json={"bundle": "bundle", "insist": True})
+        assert answer.status_code == 200
+        assert answer.json()["differing"][1] == {"id": 1, "before": "FAIL", "now": "PASS"}
+    with run_line(setup) as station:
+        assert station.inspect(draw_file(3), "3").json()["outcome"] == "PASS"
+
+
+def test_old_defects_are_compared_where_new_ones_are_rare(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
+    seeing = make_blind(shutil.copytree(bundle_folder, tmp_path / "seeing"))
+    change_limits(seeing, review=0.0, fail=0.0)
+    make_blind(shutil.copytree(bundle_folder, tmp_path / "blind"))
+    settings = LineSettings.model_validate({"swap": {"recent_images": 1, "least_agreement": 0.0}})
+    with run_line(Setup(tmp_path / "station", seeing, settings=settings)) as station:
+        station.inspect(draw_file(1), "1")
+        station.client.post("/v1/models", json={"bundle": "blind", "insist": True})
+        for number in range(2, 8):
+            assert station.inspect(draw_file(number), "x").json()["outcome"] == "PASS"
+        refused = station.client.post("/v1/models", json={"bundle": "blind"})
+        assert refused.status_code == 409
+        assert "0 of 1 recent images are judged alike (1 FAIL → PASS)" in refused.text
 
 
 def test_a_camera_that_is_too_poor_raises_an_alarm_and_an_event(
