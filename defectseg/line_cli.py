@@ -17,7 +17,11 @@ Station = Annotated[Path, typer.Option(help="The station's folder: its ledger an
 def line(
     ctx: typer.Context,
     model: Annotated[
-        Path | None, typer.Option(help="A bundle; one that takes its place is taken on.")
+        Path | None,
+        typer.Option(
+            help="A bundle. One that is copied over it is checked and judges from then on, and so "
+            "does one that the page's interface chooses, also after the next start."
+        ),
     ] = None,
     station: Station = Path("runs/line"),
     inbox: Annotated[
@@ -25,15 +29,20 @@ def line(
     ] = None,
     take: Annotated[
         bool,
-        typer.Option("--take", help="Remove files from INBOX once they are recorded and kept."),
+        typer.Option(
+            "--take",
+            help="Remove files from INBOX once they are recorded and kept; what was refused stays.",
+        ),
     ] = False,
     product: Annotated[
-        str | None, typer.Option(help="What the images in INBOX show, if no folder tells it.")
+        str | None,
+        typer.Option(help="What images in INBOX show that lie in no folder of a product's name."),
     ] = None,
     rules: Annotated[
         Path | None,
         typer.Option(
-            help="A folder with PRODUCT.yaml, what does not count; see configs/line/rules."
+            help="A folder with PRODUCT.yaml, what does not count, read at the start; see "
+            "configs/line/rules."
         ),
     ] = None,
     config: Annotated[

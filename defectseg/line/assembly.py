@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from defectseg.drift.records import Event as DriftEvent
-from defectseg.drift.records import Kind, Status
 from defectseg.errors import ConfigError
 from defectseg.inference.verdict import Outcome
 from defectseg.line import cameras, courier, inbox
-from defectseg.line.alarms import Alarms
+from defectseg.line.alarms import Alarm, Alarms
 from defectseg.line.archive import IMAGE, Archive
 from defectseg.line.cameras import Camera, Cameras
+from defectseg.line.comparison import Comparison, Recent, choose_recent
 from defectseg.line.courier import Courier
 from defectseg.line.inbox import Inbox
 from defectseg.line.ledger import Ledger
 from defectseg.line.metrics import Metrics
-from defectseg.line.models import Comparison, ModelSlot, Recent
+from defectseg.line.models import Model, ModelSlot
 from defectseg.line.news import News
 from defectseg.line.periodic import Periodic
 from defectseg.line.records import Inspection, now
@@ -31,8 +31,12 @@ from defectseg.line.store import StoreError
 
 log = logging.getLogger(__name__)
 
-# Which bundle a station was started with, and which took its place while it was at work.
-_SCHEMA = "CREATE TABLE IF NOT EXISTS models (given TEXT PRIMARY KEY, taken TEXT);"
+# Which bundle a station was started with, and which took its place while it was at work; and the
+# hash of that which took over last, as files may have changed since.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS models (given TEXT PRIMARY KEY, taken TEXT);
+CREATE TABLE IF NOT EXISTS accepted (one INTEGER PRIMARY KEY CHECK (one = 1), bundle_sha256 TEXT);
+"""
 QUEUE_FULL = "queue_full"
 _LOOK_S = 2.0
 _CLEAN_S = 600.0
@@ -108,11 +112,18 @@ class Line:
         self.news = News()
         self._ending.callback(self.news.close)
         self.models = ModelSlot(
-            self._rules, self._recent_images, settings.swap.least_agreement, self._report_model
+            self._rules,
+            self._recent_images,
+            settings.swap.least_agreement,
+            self._report_model,
+            self._remember_model,
         )
         self._ending.callback(self.models.close)
         if setup.bundle is not None:
-            self.models.start(self._choose_bundle(setup.bundle))
+            chosen, remark = self._choose_bundle(setup.bundle)
+            rows = self.ledger.store.read("SELECT bundle_sha256 FROM accepted")
+            accepted = rows[0]["bundle_sha256"] if rows else ""
+            self.models.start(chosen, accepted=accepted, remark=remark)
         self.cameras = Cameras(self.ledger.store, settings.drift, self._report_drift)
         self.cameras.load()
         self._courier = Courier(self.ledger.store, settings.alarms)
@@ -129,6 +140,7 @@ class Line:
         )
         self.inbox: Inbox | None = None
         if setup.inbox is not None:
+            _check_product(setup.product, self.models.current)
             self.inbox = Inbox(
                 setup.inbox,
                 self.station,
@@ -157,15 +169,9 @@ class Line:
     def change_model(self, folder: Path, *, insist: bool) -> Comparison:
         """Let another bundle judge, also after the next start; see `ModelSlot.change`."""
         found = self.models.change(folder, insist=insist)
-        row = (str(self.setup.bundle), str(folder.resolve()))
-        try:
-            self.ledger.store.write(
-                lambda connection: connection.execute(
-                    "INSERT OR REPLACE INTO models VALUES (?, ?)", row
-                )
-            ).result()
-        except StoreError as error:  # it judges all the same
-            log.error("after the next start the former model judges: %s", error)
+        if self.setup.bundle is not None:
+            row = (str(self.setup.bundle.resolve()), str(folder.resolve()))
+            self._keep("INSERT OR REPLACE INTO models VALUES (?, ?)", row)
         return found
 
     def refuse(self, reason: str, message: str) -> None:
@@ -210,20 +216,41 @@ class Line:
             "events": [vars(event) for event in self.ledger.events(20)],
         }
 
-    def _choose_bundle(self, given: Path) -> Path:
-        """Return the bundle that judged last, if the station was started with the same one."""
-        rows = self.ledger.store.read("SELECT taken FROM models WHERE given = ?", (str(given),))
-        taken = Path(rows[0]["taken"]) if rows else given
-        return taken if taken.is_dir() else given
+    def _choose_bundle(self, given: Path) -> tuple[Path, str]:
+        """Return the bundle that judged last, if the station was started with the same one.
+
+        With it comes a sentence that says so, where it is another.
+        """
+        own = given.resolve()
+        rows = self.ledger.store.read("SELECT taken FROM models WHERE given = ?", (str(own),))
+        taken = Path(rows[0]["taken"]) if rows else own
+        if taken == own:
+            return given, ""
+        if taken.is_dir():
+            return taken, f"It was chosen in place of {own.name} by POST /v1/models."
+        return given, f"{taken.name}, chosen in its place by POST /v1/models, is not there."
 
     def _recent_images(self) -> Sequence[Recent]:
         wanted = self.setup.settings.swap.recent_images
-        found: list[Recent] = []
-        for own in self.ledger.latest(5 * wanted):
-            path = self.archive.path(own.pictures, IMAGE)
-            if own.score is not None and path is not None and len(found) < wanted:
-                found.append(Recent(path, own.product, own.outcome, own.id))
-        return found
+        found = []
+        for outcome in (Outcome.PASS, Outcome.FAIL, Outcome.REVIEW, Outcome.RETAKE):
+            for own in self.ledger.latest(5 * wanted, outcome=outcome):
+                path = self.archive.path(own.pictures, IMAGE)
+                if own.score is not None and path is not None:
+                    found.append(Recent(path, own.product, own.outcome, own.id))
+        return choose_recent(found, wanted)
+
+    def _remember_model(self, bundle_sha256: str) -> None:
+        self._keep("INSERT OR REPLACE INTO accepted VALUES (1, ?)", (bundle_sha256,))
+
+    def _keep(self, statement: str, values: tuple[str, ...]) -> None:
+        """Note what the next start is to know."""
+        try:
+            self.ledger.store.write(
+                lambda connection: connection.execute(statement, values)
+            ).result()
+        except StoreError as error:  # it judges all the same
+            log.error("the next start will not know which model judged: %s", error)
 
     def _on_record(self, inspection: Inspection) -> None:
         self.metrics.add(inspection)
@@ -240,29 +267,45 @@ class Line:
         self.ledger.report(event.kind.value, f"{name}: {event.message}", camera.camera_id)
         self.metrics.add_drift(camera.camera_id, event.kind.value)
         self.news.tell("event", event.kind.value)
-        if event.kind is not Kind.CLEANED:
-            self.alarms.raise_(event.kind.value, f"{name}: {event.message}", camera.camera_id)
 
-    def _send_alarm(self, alarm: Any) -> None:
-        self.ledger.report("ALARM", alarm.message, alarm.camera_id)
-        self._courier.send(alarm)
+    def _send_alarm(self, alarm: Alarm) -> None:
+        self._courier.send(alarm)  # before what a bad disk may keep from being done
+        try:
+            self.ledger.report("ALARM", alarm.message, alarm.camera_id)
+        except StoreError as error:
+            log.error("the alarm %r was sent, but is no event: %s", alarm.message, error)
         self.news.tell("event", "ALARM")
 
     def _look(self) -> None:
         """Do what is to be done every few seconds."""
-        self.models.look()
-        self.station.try_again()
-        for camera in self.cameras.list():
-            self.metrics.add_camera(camera)
-            if camera.drift.status in (Status.STEADY, Status.LEARNING):
-                for kind in (Kind.DEGRADING, Kind.LOW, Kind.BASELINE_STALE):
-                    self.alarms.rearm(kind.value, camera.camera_id)
+        # Alarms first: what comes after them may wait for a disk.
+        for task in (
+            self._watch_station,
+            self._watch_cameras,
+            self._watch_reviews,
+            self.models.look,
+            self.station.try_again,
+        ):
+            try:
+                task()
+            except Exception:  # what fails keeps no other from being done
+                log.exception("%s failed; it is tried again", task.__name__)
+
+    def _watch_station(self) -> None:
+        self.alarms.watch("NOT_READY", " ".join(self.station.problems()))
         if self.station.waiting <= self.setup.settings.limits.queue / 2:
             self.alarms.rearm("QUEUE_FULL")
+
+    def _watch_cameras(self) -> None:
+        found = self.cameras.list()
+        for camera in found:
+            self.metrics.add_camera(camera)
+        self.alarms.watch_cameras(found)
+
+    def _watch_reviews(self) -> None:
         reviews = self.ledger.count_undecided()
         many = reviews >= self.setup.settings.alarms.most_reviews
         self.alarms.watch("REVIEWS", f"{reviews} images wait for a person" if many else "")
-        self.alarms.watch("NOT_READY", " ".join(self.station.problems()))
 
     def _clean(self) -> None:
         def is_waiting(pictures: str) -> bool:
@@ -273,6 +316,14 @@ class Line:
             return bool(rows)
 
         self.archive.remove_old(self.setup.settings.retention, is_waiting, datetime.now(UTC))
+
+
+def _check_product(product: str | None, model: Model | None) -> None:
+    if product is not None and model is not None and product not in model.products:
+        raise ConfigError(
+            f"--product {product}: the model knows no such product; expected one of "
+            f"{', '.join(model.products)}."
+        )
 
 
 def _hours_ago(hours: int) -> str:

@@ -18,9 +18,17 @@ from defectseg.errors import DataError, DefectsegError, ImageReadError
 from defectseg.image_io import IMAGE_SUFFIXES, find_images, read_bytes
 from defectseg.inference.cores import count_cores
 from defectseg.inference.folder import printable, product_in_path
+from defectseg.line.archive import IMAGE
 from defectseg.line.job import Job, Source
 from defectseg.line.ledger import SameImageError
-from defectseg.line.station import NotInspectedError, Station, TooLargeError
+from defectseg.line.models import Model
+from defectseg.line.station import (
+    NOT_KEPT,
+    NotInspectedError,
+    Station,
+    TooLargeError,
+    describe_unknown,
+)
 from defectseg.line.suspects import Suspects
 
 log = logging.getLogger(__name__)
@@ -72,10 +80,10 @@ class Inbox:
         Where it is noted what is under way.
     settle_s : float
     product : str or None
-        What all images show. By default the model's only product, or the one that a folder in an
-        image's path is named after.
+        What images show that lie in no folder of a product's name. By default the model's only
+        product.
     remove : bool
-        Remove a file once it is recorded: the station keeps its bytes for its own time.
+        Remove a file once it is recorded and its bytes are kept; what was refused stays.
 
     Raises
     ------
@@ -105,6 +113,9 @@ class Inbox:
         self._whole: dict[Path, None] = {}  # in their order
         self._given: list[_Given] = []
         self._tries: Counter[Path] = Counter()
+        # Those whose product the model does not know: another model may, or another start.
+        self._unknown: dict[Path, _State] = {}
+        self._unknown_to: Model | None = None
         self._suspects = Suspects(station_folder)
         self._next_scan = 0.0
         self._ending = threading.Event()
@@ -112,11 +123,6 @@ class Inbox:
         self._rescan_s = self._begin_to_listen()
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
         self._thread.start()
-
-    @property
-    def waiting(self) -> int:
-        """How many files are whole and wait for a place in line."""
-        return len(self._whole)
 
     def close(self) -> None:
         """Take no more files; what the station has goes on."""
@@ -177,13 +183,18 @@ class Inbox:
         rows = self._station.ledger.store.read("SELECT * FROM inbox")
         done = {row["name"]: _State(row["size"], row["changed_ns"]) for row in rows}
         known = {*self._whole, *self._settling, *(own.path for own in self._given)}
+        unknown = self._unknown if self._unknown_to is self._station.models.current else {}
+        self._unknown = {}
         gone = set(done)
         for found in find_images(self.folder)[0]:
             name = printable(found.relative)
             gone.discard(name)
             if found.path in known or _is_unfinished(found.path):
                 continue
-            if done.get(name) != _read_state(found.path):
+            state = _read_state(found.path)
+            if state is not None and unknown.get(found.path) == state:
+                self._unknown[found.path] = state
+            elif done.get(name) != state:
                 self._note(found.path)
         if gone:
             self._station.ledger.store.write(
@@ -212,34 +223,49 @@ class Inbox:
 
     def _give(self) -> None:
         """Hand whole files to the station, no more than keep it busy: others send images, too."""
+        if self._station.problems():
+            return  # they wait until it can judge and record
         free = max(0, 2 * count_cores() + 1 - len(self._given))
         for path in list(islice(self._whole, free)):
-            before = _read_state(path)
-            source = self._describe(path)
+            state = _read_state(path)
+            # What may have killed the process is alone, so that nothing else shares the blame.
+            if self._given and (self._suspected(path, state) or self._suspect_is_under_way()):
+                return
             try:
-                self._clear(path, before)
-                data = self._read(path, before)
-            except ImageReadError as error:
-                if before is not None:
-                    self._station.refuse(source, str(error))
-                    self._mark(path, before)
-                del self._whole[path]
-                continue
-            if before is None or _read_state(path) != before:
-                del self._whole[path]
-                self._note(path)  # it is being written again
-                continue
-            try:
-                self._note_under_way((path, before))
-                self._given.append(_Given(path, before, self._station.submit(data, source)))
-            except SameImageError:  # recorded by the station
-                self._mark(path, before)
-            except TooLargeError as error:
-                self._station.refuse(source, str(error))
-                self._mark(path, before)
+                self._give_file(path, state)
             except NotInspectedError:
                 return  # for want of a place, or of a model: later
+            self._whole.pop(path, None)
+
+    def _give_file(self, path: Path, state: _State | None) -> None:
+        source, model = self._describe(path), self._station.models.current
+        if model is not None and state is not None and source.product not in model.products:
+            self._station.refuse(source, describe_unknown(model))
+            self._unknown[path], self._unknown_to = state, model
+            return
+        try:
+            self._clear(path, state)
+            data = self._read(path, state)
+        except ImageReadError as error:
+            if state is not None:
+                self._station.refuse(source, str(error))
+                self._mark(path, state)
+            return
+        if state is None or _read_state(path) != state:
             del self._whole[path]
+            self._note(path)  # it is being written again
+            return
+        try:
+            self._note_under_way((path, state))
+            self._given.append(_Given(path, state, self._station.submit(data, source)))
+        except (SameImageError, TooLargeError):  # recorded by the station
+            self._mark(path, state)
+
+    def _suspected(self, path: Path, state: _State | None) -> bool:
+        return state is not None and self._suspects.suspects(self._tell_apart(path, state))
+
+    def _suspect_is_under_way(self) -> bool:
+        return any(self._suspected(own.path, own.state) for own in self._given)
 
     def _clear(self, path: Path, state: _State | None) -> None:
         """Raise `ImageReadError` of a file that ends the station whenever it is inspected."""
@@ -267,16 +293,20 @@ class Inbox:
         return read_bytes(path)
 
     def _take_back(self) -> None:
-        """Note the files whose inspection is recorded."""
+        """Note the files whose inspection is recorded; the others are given again."""
         for given in [own for own in self._given if own.job.verdict.done()]:
             self._given.remove(given)
             error = given.job.verdict.exception()
+            if isinstance(error, SameImageError):
+                self._mark(given.path, given.state)
+                continue
             recorded = None if error else given.job.verdict.result().inspection
-            if error is None or isinstance(error, SameImageError):
+            # What the disk does is not the file's fault.
+            if recorded is not None and NOT_KEPT not in recorded.reasons:
                 self._tries[given.path] += 1
-                if recorded is None or recorded.final or self._tries[given.path] >= _TRIES:
-                    self._mark(given.path, given.state)
+                if recorded.final or self._tries[given.path] >= _TRIES:
                     del self._tries[given.path]
+                    self._mark(given.path, given.state, recorded.pictures)
                     continue
             self._whole[given.path] = None
 
@@ -284,7 +314,8 @@ class Inbox:
         own = [*((given.path, given.state) for given in self._given), *more]
         self._suspects.note(self._tell_apart(path, state) for path, state in own)
 
-    def _mark(self, path: Path, state: _State) -> None:
+    def _mark(self, path: Path, state: _State, pictures: str = "") -> None:
+        """Note that a file is done; where it is to be taken and is kept, remove it."""
         name = printable(path.relative_to(self.folder).as_posix())
         row = (name, state.size, state.changed_ns)
         marked = self._station.ledger.store.write(
@@ -292,18 +323,21 @@ class Inbox:
                 "INSERT OR REPLACE INTO inbox VALUES (?,?,?)", row
             )
         )
-        if self._remove:
+        if self._remove and self._station.archive.path(pictures, IMAGE) is not None:
             marked.result()
-            if _read_state(path) == state:
-                path.unlink(missing_ok=True)
+            try:
+                if _read_state(path) == state:
+                    path.unlink()
+            except OSError as error:
+                log.warning("%s is kept, but cannot be removed: %s", path, error.strerror)
 
     def _describe(self, path: Path) -> Source:
         relative = PurePosixPath(printable(path.relative_to(self.folder).as_posix()))
         model = self._station.models.current
         known = model.products if model else ()
-        product = self._product
-        if product is None:
-            product = known[0] if len(known) == 1 else product_in_path(str(relative), known)
+        product = product_in_path(str(relative), known) or self._product
+        if product is None and len(known) == 1:
+            product = known[0]
         cameras = [folder for folder in relative.parts[:-1] if folder not in known]
         return Source(
             part_id=str(relative.with_suffix("")),

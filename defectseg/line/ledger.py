@@ -104,13 +104,17 @@ class Ledger:
 
         return self.store.write(write)
 
-    def find(self, image_sha256: str, recipe: str) -> Inspection | None:
-        """Return the final inspection of an image by a recipe, if there is one.
+    def find(self, image_sha256: str) -> list[Inspection]:
+        """Return the final inspections of an image, one a recipe, the oldest first.
 
         Every image is asked for before it is inspected: whoever looks at pages holds up none.
         """
-        rows = self.store.read(_FIND, (image_sha256, recipe), urgent=True)
-        return _INSPECTIONS.from_row(rows[0]) if rows else None
+        rows = self.store.read(
+            "SELECT * FROM inspections WHERE image_sha256 = ? AND final ORDER BY id",
+            (image_sha256,),
+            urgent=True,
+        )
+        return [_INSPECTIONS.from_row(row) for row in rows]
 
     def inspection(self, number: int) -> Inspection | None:
         """Return an inspection by its id."""

@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from defectseg.bundle import CALIBRATION, Bundle, load_bundle
-from defectseg.checksums import file_sha256
-from defectseg.errors import DefectsegError, ImageReadError
-from defectseg.image_io import read_image
+from defectseg.checksums import SUMS, file_sha256
+from defectseg.errors import DefectsegError
 from defectseg.inference.engines import choose_engine
 from defectseg.inference.predictor import Inspection, Predictor, open_predictor
-from defectseg.inference.verdict import Outcome
-from defectseg.line.rules import Rules, apply_rule, blank_ignored, check_products
+from defectseg.line.comparison import Comparison, Recent, compare_on_recent
+from defectseg.line.rules import Rules, apply_rule, blank_ignored, check_rules
 
 FolderState = tuple[tuple[str, int, int], ...]
 
@@ -42,6 +41,8 @@ class Model:
         The same for a single image, which all cores answer together.
     rules : Rules
     calibration_sha256 : str
+    bundle_sha256 : str
+        Of all the bundle's parts, also of the networks that were made of the trained one.
     recipes : dict of str to str
         By product: the hash of all that judges its images.
     """
@@ -51,6 +52,7 @@ class Model:
     alone: Predictor
     rules: Rules
     calibration_sha256: str
+    bundle_sha256: str
     recipes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -89,11 +91,14 @@ def open_model(folder: Path, rules: Rules) -> Model:
     Raises
     ------
     DefectsegError
-        If it is not whole, cannot be run, or knows a product less than there are rules for.
+        If it is not whole, cannot be run, or the rules do not fit its products and their images.
     """
+    sums = folder / SUMS
+    # Before all else: should the files change meanwhile, these are not taken for the new ones.
+    bundle_sha256 = file_sha256(sums) if sums.is_file() else ""
     bundle = load_bundle(folder)
     calibration = bundle.calibration
-    check_products(rules, calibration.gate.products)
+    check_rules(rules, calibration.gate)
     calibration_sha256 = file_sha256(folder / CALIBRATION)
     kind = choose_engine(bundle, "auto")
     predictor = open_predictor(bundle, kind)
@@ -110,71 +115,13 @@ def open_model(folder: Path, rules: Rules) -> Model:
         product: hashlib.sha256(json.dumps([*judged_by, product]).encode()).hexdigest()
         for product in calibration.gate.products
     }
-    model = Model(bundle, predictor, alone, rules, calibration_sha256, recipes)
+    model = Model(bundle, predictor, alone, rules, calibration_sha256, bundle_sha256, recipes)
     for product, gate in calibration.gate.products.items():
         shape = (gate.heights_px[1], gate.widths_px[1])
         noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         for by_itself in (True, False):
             model.inspect(noise, product, alone=by_itself)
     return model
-
-
-@dataclass(frozen=True)
-class Recent:
-    """An image that the model in use has judged: its file, its product, what became of it."""
-
-    path: Path
-    product: str
-    outcome: str
-    id: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How another model judges recent images.
-
-    Attributes
-    ----------
-    images : int
-    same : int
-        Of them, those with the same outcome.
-    differing : tuple of (int, str, str)
-        The others: id of the inspection, outcome then, outcome by the other model.
-    """
-
-    images: int
-    same: int
-    differing: tuple[tuple[int, str, str], ...]
-
-
-def compare_on_recent(model: Model, recent: Sequence[Recent]) -> Comparison:
-    """Judge recent images by another model.
-
-    Raises
-    ------
-    SwapRefusedError
-        If it knows a product no more, or fails on an image.
-    """
-    unknown = {own.product for own in recent} - set(model.products)
-    if unknown:
-        raise SwapRefusedError(
-            f"The model does not know {', '.join(sorted(unknown))}, which came in lately; it was "
-            f"trained on {', '.join(model.products)}."
-        )
-    differing, images = [], 0
-    for own in recent:
-        try:
-            image = read_image(own.path)
-        except ImageReadError:
-            continue  # removed in the meantime
-        images += 1
-        try:
-            outcome = model.inspect(image, own.product).verdict.outcome
-        except Exception as error:  # an engine may raise anything
-            raise SwapRefusedError(f"The model fails on inspection {own.id}: {error!r}.") from error
-        if outcome != own.outcome:
-            differing.append((own.id, own.outcome, outcome.value))
-    return Comparison(images, images - len(differing), tuple(differing))
 
 
 class ModelSlot:
@@ -189,6 +136,8 @@ class ModelSlot:
         Share of them that must have the same outcome.
     report : callable
         Told of every change, and of every change that was refused: kind and message.
+    remember : callable
+        Told the hash of every bundle that takes over, which `start` is to know the next time.
     """
 
     def __init__(
@@ -197,32 +146,43 @@ class ModelSlot:
         recent: Callable[[], Sequence[Recent]],
         least_agreement: float,
         report: Callable[[str, str], object],
+        remember: Callable[[str], object] = lambda bundle_sha256: None,
     ) -> None:
         self._rules = rules
         self._recent = recent
         self._least_agreement = least_agreement
         self._report = report
+        self._remember = remember
         self._changing = threading.Lock()
         self._tried: FolderState = ()  # of the bundle that was tried last
         self._seen: FolderState = ()
+        self._accepted = ""  # hash of the bundle that took over last
         self.folder: Path | None = None
         self.current: Model | None = None
         self.problem = "No model was given yet."
 
-    def start(self, folder: Path) -> None:
-        """Take the first model; where it cannot be used, `problem` says why."""
+    def start(self, folder: Path, *, accepted: str = "", remark: str = "") -> None:
+        """Take the first model; where it cannot be used, `problem` says why.
+
+        Parameters
+        ----------
+        folder : Path
+            A bundle.
+        accepted : str
+            Hash of the bundle that judged before: any other is compared on recent images, as if
+            it had come while the station was at work.
+        remark : str
+            A sentence on how the folder was chosen, which is told, too.
+        """
         with self._changing:
             self.folder = folder
             self._tried = _read_state(folder)
+            self._accepted = accepted
             try:
-                self.current = open_model(folder, self._rules)
-                self.problem = ""
+                self._take(folder, insist=False, remark=remark)
             except Exception as error:
-                self.problem = _tell(error)
+                self._refuse(error, remark)
                 log.error("the model cannot be used: %s", self.problem)
-                self._report("MODEL_REFUSED", self.problem)
-                return
-            self._report("MODEL", f"{_describe(self.current)} judges from now on")
 
     def change(self, folder: Path, *, insist: bool = False) -> Comparison:
         """Put another model in the place of the one in use, which judges until then.
@@ -232,7 +192,7 @@ class ModelSlot:
         folder : Path
             A bundle.
         insist : bool
-            Even if it judges recent images otherwise.
+            Even if it judges recent images otherwise, or cannot judge them.
 
         Raises
         ------
@@ -241,12 +201,9 @@ class ModelSlot:
         """
         with self._changing:
             try:
-                return self._change(folder, insist)
+                return self._take(folder, insist=insist)
             except Exception as error:
-                message = _tell(error)
-                self._report("MODEL_REFUSED", message)
-                if self.current is None:
-                    self.problem = message
+                message = self._refuse(error)
                 if isinstance(error, DefectsegError):
                     raise
                 raise SwapRefusedError(message) from error
@@ -271,29 +228,46 @@ class ModelSlot:
             self.folder = self.current = None
             self.problem = "The station has ended."
 
-    def _change(self, folder: Path, insist: bool) -> Comparison:
+    def _take(self, folder: Path, *, insist: bool, remark: str = "") -> Comparison:
         state = _read_state(folder)
         model = open_model(folder, self._rules)
-        before = self.current
-        found = compare_on_recent(model, self._recent() if before else ())
-        if found.same < self._least_agreement * found.images and not insist:
-            raise SwapRefusedError(_explain(found, self._least_agreement))
+        found, told = Comparison(), "as before"
+        # Started again, the bundle that judged before has nothing to show.
+        if self.current is not None or model.bundle_sha256 != self._accepted:
+            found = compare_on_recent(
+                lambda image, product: model.inspect(image, product).verdict.outcome,
+                self._recent(),
+            )
+            told = found.describe()
+            objections = found.find_objections(self._least_agreement)
+            if objections and not insist:
+                raise SwapRefusedError(_explain(model, found, objections))
+            if objections:
+                told += ", which was insisted on"
         self.current = model
         self.folder = folder
         self._tried = state
         self.problem = ""
-        agreement = f"{found.same} of {found.images} recent images are judged alike"
-        self._report("MODEL", f"{_describe(model)} judges from now on; {agreement}")
+        self._accepted = model.bundle_sha256
+        self._remember(model.bundle_sha256)
+        message = f"{_describe(model)} judges from now on; {told}"
+        self._report("MODEL", f"{message}. {remark}" if remark else message)
         return found
 
+    def _refuse(self, error: Exception, remark: str = "") -> str:
+        """Tell that a model does not take over, and return why."""
+        message = f"{_tell(error)} {remark}".rstrip()
+        self._report("MODEL_REFUSED", message)
+        if self.current is None:
+            self.problem = message
+        return message
 
-def _explain(found: Comparison, least: float) -> str:
-    shown = ", ".join(f"{then} → {now} ({number})" for number, then, now in found.differing[:5])
-    escapes = sum(now == Outcome.PASS and then != Outcome.PASS for _, then, now in found.differing)
+
+def _explain(model: Model, found: Comparison, objections: Sequence[str]) -> str:
+    how = json.dumps({"bundle": model.name, "insist": True})
     return (
-        f"The model judges only {found.same} of {found.images} recent images as they were judged; "
-        f"expected {100 * least:g} %. {escapes} would now PASS. Such as {shown}. Look at them, and "
-        'send it again with "insist": true if it is right.'
+        f"{model.name} does not take over: {found.describe()}; {'; '.join(objections)}. If that "
+        f"is right, POST {how} to /v1/models; before, look at {found.show()}."
     )
 
 

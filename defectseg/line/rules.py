@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Self
 
@@ -11,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from defectseg.bundle import Thresholds
+from defectseg.bundle import Gate, Thresholds
 from defectseg.config import Settings, parse_settings, read_yaml
 from defectseg.errors import ConfigError
 from defectseg.inference.predictor import Inspection
 from defectseg.inference.verdict import Outcome, Verdict, decide
 
 SUFFIX = ".yaml"
+_MOST_IGNORED = 0.5  # share of an image: beyond it the part was not inspected
 
 
 class Rule(Settings):
@@ -87,20 +89,67 @@ def load_rules(folder: Path | None) -> Rules:
     return Rules(rules, hashlib.sha256(text.encode()).hexdigest())
 
 
-def check_products(rules: Rules, known: Collection[str]) -> None:
-    """Check that every rule is of a product that a bundle knows.
+def check_rules(rules: Rules, gate: Gate) -> None:
+    """Check that every rule is of a product that a bundle knows, and fits its images.
+
+    Parameters
+    ----------
+    rules : Rules
+    gate : Gate
+        The bundle's, which knows the sizes of each product's images.
 
     Raises
     ------
     ConfigError
-        Naming those that are not: a misspelt one would never be applied.
+        Naming every product that is not known, whose rule would never be applied; every rectangle
+        that reaches beyond the images; and every rule that leaves less than half of one to be seen.
     """
-    unknown = sorted(set(rules.products) - set(known))
+    unknown = sorted(set(rules.products) - set(gate.products))
+    problems = []
     if unknown:
-        raise ConfigError(
+        problems.append(
             f"There are rules for {', '.join(unknown)}; the bundle was trained on "
-            f"{', '.join(known)}. Name each file after a product: PRODUCT{SUFFIX}."
+            f"{', '.join(gate.products)}. Name each file after a product: PRODUCT{SUFFIX}."
         )
+    for name, rule in rules.products.items():
+        if rule.ignore and name in gate.products:
+            problems += _find_misplaced(name, rule, gate)
+    if problems:
+        raise ConfigError(" ".join(problems))
+
+
+def _find_misplaced(name: str, rule: Rule, gate: Gate) -> list[str]:
+    """Return what is wrong with the rectangles of a product, in words."""
+    own = gate.products[name]
+    height, width = own.heights_px[1], own.widths_px[1]
+    outside = [
+        list(box) for box in rule.ignore if box[0] + box[2] > width or box[1] + box[3] > height
+    ]
+    problems = []
+    if outside:
+        problems.append(
+            f"{name}{SUFFIX}: ignore = {outside} reaches beyond the images, which are at most "
+            f"{height} px high and {width} wide; expected left, top, width and height within them."
+        )
+    sizes = product(set(own.heights_px), set(own.widths_px))
+    share, (high, wide) = max((measure_ignored(rule, size), size) for size in sizes)
+    if share > _MOST_IGNORED:
+        problems.append(
+            f"{name}{SUFFIX}: ignore covers {_percent(share)} of an image that is {high} px high "
+            f"and {wide} wide; expected at most {_percent(_MOST_IGNORED)}, as a part that is not "
+            "seen must not pass."
+        )
+    return problems
+
+
+def measure_ignored(rule: Rule | None, shape_hw: tuple[int, int]) -> float:
+    """Return the share of an image, of some height and width, that its product's rule ignores."""
+    if rule is None or not rule.ignore:
+        return 0.0
+    ignored = np.zeros(shape_hw, bool)
+    for rectangle in _to_slices(rule):
+        ignored[rectangle] = True
+    return float(ignored.mean())
 
 
 def blank_ignored(
@@ -110,8 +159,8 @@ def blank_ignored(
     if rule is None or not rule.ignore:
         return probability
     seen = probability.copy()
-    for left, top, width, height in rule.ignore:
-        seen[top : top + height, left : left + width] = 0
+    for rectangle in _to_slices(rule):
+        seen[rectangle] = 0
     return seen
 
 
@@ -130,10 +179,21 @@ def apply_rule(inspection: Inspection, rule: Rule | None, thresholds: Thresholds
     Inspection
         The outcome is that of the strongest region that counts. A PASS with its reason if all are
         too small, or few and small enough. RETAKE stays what it is, and so does a score that is
-        not a number.
+        not a number. What was not looked at is among the reasons, whatever the outcome; if that is
+        more than half of the image, RETAKE takes the place of a PASS.
     """
+    if rule is None:
+        return inspection
+    height, width = inspection.mask.shape
+    return _tell_ignored(
+        _allow(inspection, rule, thresholds), measure_ignored(rule, (height, width))
+    )
+
+
+def _allow(inspection: Inspection, rule: Rule, thresholds: Thresholds) -> Inspection:
+    """Return an inspection without the regions that do not count."""
     suspect = inspection.verdict.outcome in (Outcome.FAIL, Outcome.REVIEW)
-    if rule is None or not suspect or not inspection.regions or math.isnan(inspection.score):
+    if not suspect or not inspection.regions or math.isnan(inspection.score):
         return inspection
     counted = [own for own in inspection.regions if own.area_px >= rule.least_area_px]
     small = len(inspection.regions) - len(counted)
@@ -150,3 +210,28 @@ def apply_rule(inspection: Inspection, rule: Rule | None, thresholds: Thresholds
         return inspection
     reason = f"regions that the product's rule allows: {' and '.join(parts)}"
     return replace(inspection, verdict=Verdict(verdict.outcome, (reason, *verdict.reasons)))
+
+
+def _tell_ignored(inspection: Inspection, share: float) -> Inspection:
+    """Return an inspection whose reasons name the share of the image that was ignored."""
+    if share == 0:
+        return inspection
+    outcome, reasons = inspection.verdict.outcome, inspection.verdict.reasons
+    reason = f"{_percent(share)} of the image is ignored by the product's rule"
+    # Only of an image that is smaller than the known ones, for which the rule was checked.
+    if share > _MOST_IGNORED and outcome is Outcome.PASS:
+        outcome = Outcome.RETAKE
+        reason += ", which allows no more than half of it"
+    return replace(inspection, verdict=Verdict(outcome, (*reasons, reason)))
+
+
+def _to_slices(rule: Rule) -> list[tuple[slice, slice]]:
+    """Return the rectangles that are ignored, as rows and columns."""
+    return [
+        (slice(top, top + height), slice(left, left + width))
+        for left, top, width, height in rule.ignore
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

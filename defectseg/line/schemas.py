@@ -191,7 +191,9 @@ class ModelRequest(BaseModel):
     bundle: Name = Field(
         description="a folder beside the bundle that the station was started with: its name"
     )
-    insist: bool = Field(False, description="even if recent images are judged otherwise")
+    insist: bool = Field(
+        False, description="even if recent images are judged otherwise, or cannot be judged"
+    )
 
 
 class Difference(BaseModel):
@@ -210,6 +212,7 @@ class ModelAnswer(BaseModel):
     recent_images: int
     judged_alike: int
     differing: list[Difference]
+    comparison: str = Field(description="the same in words; also that none was compared")
 
 
 class ModelList(BaseModel):

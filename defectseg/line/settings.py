@@ -117,9 +117,17 @@ class Alarms(Settings):
 class Swap(Settings):
     """When another model may take over without being told twice."""
 
-    recent_images: int = Field(default=20, ge=0, description="that both models are compared on")
+    recent_images: int = Field(
+        default=20,
+        ge=0,
+        description="that both models are compared on, up to half of them FAIL or REVIEW; at 0 "
+        "nothing is compared",
+    )
     least_agreement: float = Field(
-        default=0.9, ge=0, le=1, description="share of them with the same outcome"
+        default=0.9,
+        ge=0,
+        le=1,
+        description="share of them with the same outcome; none that was FAIL or REVIEW may PASS",
     )
 
 

@@ -23,7 +23,7 @@ from defectseg.inference.predictor import Inspection as Inspected
 from defectseg.line.archive import Archive
 from defectseg.line.job import Job, Recorded, Source, describe_job
 from defectseg.line.ledger import Ledger, SameImageError
-from defectseg.line.models import ModelSlot
+from defectseg.line.models import Model, ModelSlot
 from defectseg.line.records import Inspection, now
 from defectseg.line.settings import Limits
 from defectseg.line.store import StoreError
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _SPARE_WORKERS = 2
 # Larger images go one at a time, for the memory's sake.
 _LARGE_PX = 16_000_000
+# A reason: the image is inspected again once they can be kept.
+NOT_KEPT = "its pictures could not be kept"
 # Beyond its time limit, for a verdict that is being recorded.
 _RECORDING_S = 5.0
 
@@ -72,10 +74,10 @@ class Station:
         on_record: Callable[[Inspection], None] = lambda inspection: None,
     ) -> None:
         self.ledger = ledger
+        self.archive = archive
         self.models = models
         self.limits = limits
         self.problem = ""  # why nothing can be recorded
-        self._archive = archive
         self._on_record = on_record
         self._waiting: queue.Queue[Job | None] = queue.Queue(limits.queue)
         self._under_way: dict[tuple[str, str], Job] = {}
@@ -116,9 +118,7 @@ class Station:
             )
         return found
 
-    def submit(
-        self, data: bytes, source: Source, *, timeout_s: float = math.inf, wait: bool = False
-    ) -> Job:
+    def submit(self, data: bytes, source: Source, *, timeout_s: float = math.inf) -> Job:
         """Put an image in line.
 
         Parameters
@@ -128,8 +128,6 @@ class Station:
         source : Source
         timeout_s : float
             After which it is no longer inspected.
-        wait : bool
-            Wait for a place, instead of an error.
 
         Returns
         -------
@@ -142,19 +140,22 @@ class Station:
         NotInspectedError
             If there is no model, or the ledger cannot be read; `QueueFullError`.
         TooLargeError
-            If it has too many pixels.
+            If it has too many pixels; recorded as not inspected.
         SameImageError
-            If the same image was given as another part: the camera may be frozen.
+            If the same image was given as another part, by whatever model that was judged: the
+            camera may be frozen. Recorded as not inspected.
         """
         model = self.models.current
         if model is None:
             raise NotInspectedError(f"There is no model: {self.models.problem}")
         height, width = read_size(data)
         if height * width > 1e6 * self.limits.most_megapixels:
-            raise TooLargeError(
+            problem = (
                 f"{width}×{height} pixels are more than the {self.limits.most_megapixels:g} "
                 "million that are accepted (limits.most_megapixels)."
             )
+            self.refuse(source, problem)
+            raise TooLargeError(problem)
         sha256 = hashlib.sha256(data).hexdigest()
         deadline = time.monotonic() + timeout_s
         job = Job(source, data, sha256, model, deadline, pixels=height * width)
@@ -164,20 +165,21 @@ class Station:
             if other is not job:
                 _check_same_part(other.source.part_id, other.source.camera_id, source)
                 return other
-            before = self.ledger.find(*job.key)
-            if before is not None:
+            for before in self.ledger.find(sha256):
                 _check_same_part(before.part_id, before.camera_id, source, before.id)
-                self._leave(job)
-                job.verdict.set_result(Recorded(before, repeated=True))
-                return job
-            self._waiting.put(job, block=wait)
+                if before.recipe == job.key[1]:
+                    self._leave(job)
+                    job.verdict.set_result(Recorded(before, repeated=True))
+                    return job
+            self._waiting.put_nowait(job)
         except queue.Full as error:
-            problem = QueueFullError(
+            full = QueueFullError(
                 f"{self.limits.queue} images wait already (limits.queue); send it again later."
             )
-            self._fail(job, problem)
-            raise problem from error
+            self._fail(job, full)
+            raise full from error
         except StoreError as error:
+            self.problem = str(error)
             raise self._fail(job, error) from error
         except SameImageError as error:
             self._fail(job, error)
@@ -228,10 +230,18 @@ class Station:
             raise NotInspectedError("The verdict could not be recorded in time.") from error
 
     def try_again(self) -> None:
-        """See whether what could not be written can be now: an image may never come otherwise."""
-        if self.problem:
-            self._archive.try_to_write()
+        """See whether what failed works now: an image may never come otherwise."""
+        if not self.problem:
+            return
+        try:
+            self.archive.try_to_write()
+            self.ledger.find("")
             self.ledger.report("RECOVERED", "inspections can be recorded again").result()
+        except OSError as error:
+            self.problem = _describe_disk(error)
+        except StoreError as error:
+            self.problem = str(error)
+        else:
             self.problem = ""
 
     def close(self) -> None:
@@ -275,8 +285,11 @@ class Station:
         try:
             image = decode_image(job.data)
             if product not in job.model.recipes:
-                raise ImageReadError(
-                    f"no product that the model knows ({', '.join(job.model.products)}) is named"
+                return describe_job(
+                    job,
+                    image,
+                    error=describe_unknown(job.model),
+                    reasons=("could not be inspected",),
                 )
             with self._lock:
                 alone = len(self._at_work) == 1 and self._waiting.empty()
@@ -289,11 +302,10 @@ class Station:
             return self._too_late(job)
         try:
             mask = None if inspected is None else inspected.mask
-            pictures = self._archive.keep(job.data, image, mask, described)
+            pictures = self.archive.keep(job.data, image, mask, described)
         except OSError as error:
-            self.problem = f"pictures cannot be written: {error.strerror or error}."
-            reason = "its pictures could not be kept"
-            return describe_job(job, image, error=self.problem, reasons=(reason,))
+            self.problem = _describe_disk(error)
+            return describe_job(job, image, error=self.problem, reasons=(NOT_KEPT,))
         return replace(described, pictures=pictures)
 
     def _too_late(self, job: Job) -> Inspection:
@@ -345,6 +357,15 @@ class Station:
                 self._on_record(inspection)
             except Exception:
                 log.exception("inspection %d was recorded, but not shown", inspection.id)
+
+
+def describe_unknown(model: Model) -> str:
+    """Return what is wrong with an image whose product is none of the model's."""
+    return f"no product that the model knows ({', '.join(model.products)}) is named"
+
+
+def _describe_disk(error: OSError) -> str:
+    return f"pictures cannot be written: {error.strerror or error}."
 
 
 def _check_same_part(

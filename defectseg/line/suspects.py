@@ -38,6 +38,10 @@ class Suspects:
             deaths = {name: self._deaths.get(name, 0) for name in names}
             write_atomically(self._path, json.dumps(deaths))
 
+    def suspects(self, name: str) -> bool:
+        """Return whether the process died while a file was under way: it is to be alone then."""
+        return self._deaths.get(name, 0) > 0
+
     def count(self, name: str) -> int:
         """Return how often the process died while a file was under way, if that is too often."""
         deaths = self._deaths.get(name, 0)

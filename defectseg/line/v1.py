@@ -191,7 +191,8 @@ def _add_models(router: APIRouter, line: Line) -> None:
     def change_model(request: ModelRequest) -> ModelAnswer:
         """Check another bundle, warm it up, compare it on recent images, and let it judge.
 
-        The one in use judges until then, and stays if anything is wrong.
+        The one in use judges until then, and stays if anything is wrong: if an image that was
+        FAIL or REVIEW would PASS, one cannot be judged, or too many are judged otherwise.
         """
         folder = find_bundles().get(request.bundle)
         if folder is None:
@@ -217,6 +218,7 @@ def _add_models(router: APIRouter, line: Line) -> None:
                 Difference.model_validate({"id": number, "before": then, "now": now})
                 for number, then, now in found.differing
             ],
+            comparison=found.describe(),
         )
 
 

@@ -6,13 +6,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from defectseg.errors import DataError
+from defectseg.errors import ConfigError, DataError
+from defectseg.image_io import encode_picture
 from defectseg.line import inbox as inbox_module
-from defectseg.line.assembly import Setup
+from defectseg.line.assembly import Line, Setup
 from defectseg.line.inbox import Inbox
 from defectseg.line.records import Inspection
 from defectseg.line.settings import LineSettings
@@ -70,11 +73,28 @@ def test_what_lies_there_and_what_comes_is_inspected(
 def test_the_product_is_that_of_a_folder(start: Callable[..., Running], folder: Path) -> None:
     put(folder, "left/Class5/a.png", draw_file(1, product="Class5"))
     put(folder, "left/b.png", draw_file(2))
-    rows = {row.name: row for row in wait_for(start(product=None), 2)}
+    rows = {row.name: row for row in wait_for(start(product="Class1"), 2)}
     assert rows["left/Class5/a.png"].product == "Class5"
     assert rows["left/Class5/a.png"].camera_id == "left"
-    assert rows["left/b.png"].outcome == "ERROR"  # nobody knows what it shows
-    assert "Class1, Class5" in rows["left/b.png"].error
+    assert rows["left/b.png"].product == "Class1"
+
+
+def test_a_file_that_nobody_knows_the_product_of_waits_for_who_does(
+    bundle_folder: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "_RESCAN_S", 0.05)
+    put(folder, "a.png", draw_file(1))
+    setup = Setup(tmp_path / "station", bundle_folder, inbox=folder, remove=True, settings=QUICK)
+    with run_line(setup) as station:
+        (row,) = wait_for(station, 1)
+        assert (row.outcome, row.final) == ("ERROR", False)
+        assert "Class1, Class5" in row.error
+        time.sleep(0.3)
+        assert len(station.line.ledger.latest(9)) == 1  # told once
+    with pytest.raises(ConfigError, match=r"Clas1.*expected one of Class1, Class5"):
+        Line(replace(setup, product="Clas1"))
+    with run_line(replace(setup, product="Class1")) as station:
+        assert wait_for(station, 2)[1].final
 
 
 def test_a_file_that_is_being_written_waits(start: Callable[..., Running], folder: Path) -> None:
@@ -199,6 +219,44 @@ def test_taken_files_are_removed_once_they_are_kept(
     while list(folder.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_is_not_kept_is_not_taken(start: Callable[..., Running], folder: Path) -> None:
+    put(folder, "kept.png", draw_file(1))
+    put(folder, "pixels.png", encode_picture(np.zeros((300, 400), np.uint8), ".png"))
+    put(folder, "bytes.png", bytes(1_100_000))
+    (folder / "a folder.png").mkdir()  # the first to be given
+    limits = {"settle_s": SETTLE_S, "most_megabytes": 1, "most_megapixels": 0.1}
+    station = start(remove=True, settings=LineSettings.model_validate({"limits": limits}))
+    wait_for(station, 4)
+    put(folder, "other part.png", draw_file(1))
+    rows = wait_for(station, 5)
+    deadline = time.monotonic() + 10
+    left = {"a folder.png", "bytes.png", "pixels.png", "other part.png"}
+    while {path.name for path in folder.iterdir()} != left:
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.02)
+    assert {row.name for row in rows if row.outcome == "ERROR"} == left
+    time.sleep(0.3)
+    assert len(station.line.ledger.latest(9)) == 5
+
+
+@pytest.mark.parametrize("remove", [True, False])
+def test_files_wait_while_nothing_can_be_kept(
+    start: Callable[..., Running], folder: Path, tmp_path: Path, remove: bool
+) -> None:
+    station = start(remove=remove)
+    blocked = tmp_path / "station" / "pictures"
+    blocked.write_text("a file where the folder should be")
+    put(folder, "a.png", draw_file(1))
+    wait_for(station, 1)
+    time.sleep(0.5)
+    rows = station.line.ledger.latest(99)
+    assert {row.outcome for row in rows} == {"ERROR"}
+    assert len(rows) <= 2  # not again and again
+    assert (folder / "a.png").exists()
+    blocked.unlink()
+    assert wait_for(station, len(rows) + 1)[-1].final
 
 
 def test_files_that_are_gone_are_forgotten(

@@ -47,8 +47,8 @@ def test_a_row_comes_back_as_it_was_recorded(ledger: Ledger) -> None:
     assert new
     assert recorded == replace(given, id=1)
     assert ledger.inspection(1) == recorded
-    assert ledger.find("a", "r") == recorded
-    assert ledger.find("a", "other") is None
+    assert ledger.find("a") == [recorded]
+    assert ledger.find("b") == []
 
 
 def test_a_final_image_is_there_once_and_the_first_verdict_stays(ledger: Ledger) -> None:
@@ -62,7 +62,7 @@ def test_a_final_image_is_there_once_and_the_first_verdict_stays(ledger: Ledger)
 def test_what_is_not_final_is_recorded_every_time(ledger: Ledger) -> None:
     for _ in range(2):
         ledger.record(row(outcome="ERROR", final=False)).result()
-    assert ledger.find("a", "r") is None
+    assert ledger.find("a") == []
     recorded, new = ledger.record(row(outcome="PASS")).result()
     assert (recorded.id, new) == (3, True)
 
@@ -216,7 +216,7 @@ def test_a_slow_page_holds_up_no_inspection(ledger: Ledger) -> None:
     page = threading.Thread(target=ledger.store.read, args=(f"{count} SELECT COUNT(*) FROM n",))
     page.start()
     time.sleep(0.05)
-    assert ledger.find("a", "r") is None
+    assert ledger.find("a") == []
     assert page.is_alive()
     page.join()
 

@@ -9,7 +9,8 @@ import pytest
 
 from defectseg.bundle import CALIBRATION, BundleError, finish_bundle
 from defectseg.errors import ConfigError, DefectsegError
-from defectseg.line.models import ModelSlot, Recent, SwapRefusedError, open_model
+from defectseg.line.comparison import Recent
+from defectseg.line.models import ModelSlot, SwapRefusedError, open_model
 from defectseg.line.rules import Rule, Rules, load_rules
 from tests.line.conftest import draw, draw_file
 
@@ -31,8 +32,22 @@ def change_limits(bundle: Path, **thresholds: float) -> Path:
     return bundle
 
 
-def make_slot(recent: list[Recent], told: list[tuple[str, str]]) -> ModelSlot:
-    return ModelSlot(NO_RULES, lambda: recent, 0.9, lambda *news: told.append(news))
+def make_blind(bundle: Path) -> Path:
+    """Have a bundle believe every image of the right size, and find nothing on any."""
+    path = bundle / CALIBRATION
+    calibration = json.loads(path.read_bytes())
+    calibration["gate"]["fixed_sharpness"] = 1e-6
+    path.write_text(json.dumps(calibration))
+    return change_limits(bundle, review=1.0, fail=1.0)
+
+
+def make_slot(
+    recent: list[Recent], told: list[tuple[str, str]], remembered: list[str] | None = None
+) -> ModelSlot:
+    remembered = [] if remembered is None else remembered
+    return ModelSlot(
+        NO_RULES, lambda: recent, 0.9, lambda *news: told.append(news), remembered.append
+    )
 
 
 @pytest.fixture
@@ -91,13 +106,87 @@ def test_one_that_judges_otherwise_is_refused_unless_insisted(
     slot = make_slot(believed, told)
     slot.start(bundle_folder)
     before = slot.current
-    with pytest.raises(SwapRefusedError, match=f"{len(believed)} would now PASS"):
+    with pytest.raises(SwapRefusedError, match=f"{len(believed)} that were FAIL or REVIEW would"):
         slot.change(copy)
     assert slot.current is before
     assert told[-1][0] == "MODEL_REFUSED"
     found = slot.change(copy, insist=True)
     assert found.same == 0
     assert slot.current is not before
+    assert "REVIEW → PASS" in told[-1][1] or "FAIL → PASS" in told[-1][1]
+    assert told[-1][1].endswith("which was insisted on")
+
+
+def test_a_model_that_misses_one_defect_of_twenty_images_is_refused(
+    bundle_folder: Path, copy: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(draw_file(1))
+    recent = [Recent(path, "Class1", "PASS", number) for number in range(1, 20)]
+    slot = make_slot([*recent, Recent(path, "Class1", "FAIL", 20)], [])
+    slot.start(bundle_folder, accepted=open_model(bundle_folder, NO_RULES).bundle_sha256)
+    make_blind(copy)
+    with pytest.raises(
+        SwapRefusedError, match=r"19 of 20 .* POST {\"bundle\": \"copy\", \"insist\": t"
+    ):
+        slot.change(copy)
+
+
+def test_a_bundle_that_was_changed_while_nothing_judged_is_compared_at_the_start(
+    copy: Path, recent: list[Recent]
+) -> None:
+    told: list[tuple[str, str]] = []
+    remembered: list[str] = []
+    first = make_slot(recent, told, remembered)
+    first.start(copy)
+    assert "6 of 6 recent images are judged alike" in told[-1][1]
+    make_blind(copy)
+    second = make_slot(recent, told, remembered)
+    second.start(copy, accepted=remembered[-1])
+    assert second.current is None
+    assert told[-1] == ("MODEL_REFUSED", second.problem)
+    for part in ("of 6 recent images", "→ PASS", 'POST {"bundle": "copy", "insist": true}'):
+        assert part in second.problem
+    assert len(remembered) == 1
+    # Whoever insists is believed, also after the next start.
+    assert second.change(copy, insist=True).images == 6
+    assert (second.current is not None, second.problem) == (True, "")
+    third = make_slot(recent, told, remembered)
+    third.start(copy, accepted=remembered[-1])
+    assert third.current is not None
+    assert told[-1][1].endswith("judges from now on; as before")
+
+
+def test_a_bundle_that_is_as_it_was_again_needs_no_insisting(
+    bundle_folder: Path, copy: Path, recent: list[Recent]
+) -> None:
+    # What the images were judged by is long gone: by none of the two are they judged alike.
+    recent[:] = [Recent(own.path, "Class1", "ERROR", own.id) for own in recent]
+    accepted = open_model(copy, NO_RULES).bundle_sha256
+    make_blind(copy)
+    slot = make_slot(recent, [])
+    slot.start(copy, accepted=accepted)
+    assert slot.current is None
+    shutil.copytree(bundle_folder, copy, dirs_exist_ok=True)
+    slot.look()
+    slot.look()
+    assert slot.current is not None
+
+
+def test_that_nothing_was_compared_is_told(bundle_folder: Path, copy: Path) -> None:
+    told: list[tuple[str, str]] = []
+    slot = make_slot([], told)
+    slot.start(bundle_folder)
+    slot.change(make_blind(copy))
+    assert [text.endswith("; no recent image was compared") for _, text in told] == [True, True]
+
+
+def test_any_part_of_a_bundle_makes_it_another(bundle_folder: Path, copy: Path) -> None:
+    same = open_model(copy, NO_RULES).bundle_sha256
+    assert same == open_model(bundle_folder, NO_RULES).bundle_sha256
+    (copy / "metrics.json").write_bytes((copy / "metrics.json").read_bytes() + b"\n")
+    finish_bundle(copy)
+    assert open_model(copy, NO_RULES).bundle_sha256 != same
 
 
 def test_a_broken_bundle_leaves_the_one_in_use(bundle_folder: Path, copy: Path) -> None:
@@ -154,23 +243,18 @@ def test_a_bundle_that_comes_late_is_taken(bundle_folder: Path, tmp_path: Path) 
     assert slot.problem == ""
 
 
-def test_a_model_that_fails_on_recent_images_is_refused(
+def test_a_model_that_does_not_know_what_came_in_lately_is_refused_unless_insisted(
     bundle_folder: Path, copy: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(draw_file(1))
-    slot = make_slot([Recent(path, "Class9", "PASS", 1)], [])
+    recent: list[Recent] = []
+    slot = make_slot(recent, [])
     slot.start(bundle_folder)
-    with pytest.raises(SwapRefusedError, match="does not know Class9"):
+    recent.append(Recent(path, "Class9", "PASS", 1))
+    with pytest.raises(SwapRefusedError, match="knows no product 'Class9'"):
         slot.change(copy)
-
-
-def test_pictures_that_are_gone_are_passed_over(
-    bundle_folder: Path, copy: Path, tmp_path: Path
-) -> None:
-    slot = make_slot([Recent(tmp_path / "gone.png", "Class1", "PASS", 1)], [])
-    slot.start(bundle_folder)
-    assert slot.change(copy).images == 0
+    assert slot.change(copy, insist=True).differing == ((1, "PASS", "ERROR"),)
 
 
 def test_every_refusal_is_an_error_a_client_can_read(bundle_folder: Path, tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ app()
     image = draw(1)
     image[0, :2] = 255, 0
     put(inbox, "deadly.png", encode_picture(image, ".png"))
+    innocent = [f"{letter}.png" for letter in "abxyz"]  # given together with it
+    for number, name in enumerate(innocent):
+        put(inbox, name, draw_file(10 + number))
     options = ["--model", bundle_folder, "--station", folder, "--inbox", inbox, "--port", 0]
     command = [sys.executable, "-c", code, *map(str, options), "--product", "Class1"]
     for _ in range(5):
@@ -73,7 +76,7 @@ app()
     put(inbox, "good.png", draw_file(2))
     setup = Setup(folder, bundle_folder, inbox=inbox, product="Class1", settings=QUICK)
     with run_line(setup) as station:
-        rows = {row.name: row for row in wait_for(station, 2)}
-    assert rows["good.png"].final
+        rows = {row.name: row for row in wait_for(station, 7)}
+    assert all(rows[name].score is not None for name in [*innocent, "good.png"])
     assert rows["deadly.png"].outcome == "ERROR"
     assert "died 5 times" in rows["deadly.png"].error
