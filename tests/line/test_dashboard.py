@@ -456,6 +456,23 @@ def test_hours_are_drawn_in_local_time(start_line: Start, open_page: Open) -> No
     page.locator("#figures summary").click()
     expect(page.locator("#hours-table tr")).to_have_count(2)
     expect(page.locator("#yield")).to_have_text("–")  # nothing was inspected
+    expect(page.locator("#hours .share")).to_have_count(0)
+    for part, hours, outcome in (
+        ("a", 5, "PASS"),
+        ("b", 3, "PASS"),
+        ("c", 3, "PASS"),
+        ("d", 3, "PASS"),
+        ("e", 3, "FAIL"),
+        ("f", 3, "RETAKE"),
+    ):
+        own = time + timedelta(hours=3 - hours)
+        record(station.line, make_row(part, outcome, received_at=own.isoformat()))
+    shares = page.locator("#hours-table td:last-child")
+    expect(shares).to_have_text(["100.0 %", "75.0 %"])  # 3 of 4: a RETAKE is not inspected
+    expect(title).to_have_text(re.compile("; yield 75.0 %$"))
+    expect(page.locator("#hours .share")).to_have_count(2)
+    line = page.locator("#hours .average").get_attribute("d") or ""
+    assert (line.count("M"), line.count("L")) == (2, 0)  # no line leads over the hour between
 
 
 def test_a_camera_that_loses_sharpness_is_shown(start_line: Start, open_page: Open) -> None:

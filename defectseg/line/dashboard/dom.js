@@ -105,4 +105,6 @@ export const whole = (value) => value.toLocaleString(LANGUAGE);
 export const decimal = (value, digits = 3) =>
   value === null ? "none" : value.toLocaleString(LANGUAGE, { maximumSignificantDigits: digits });
 
+export const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
+
 export const plural = (count, word) => `${whole(count)} ${word}${count === 1 ? "" : "s"}`;

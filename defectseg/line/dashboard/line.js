@@ -2,8 +2,8 @@
 
 import { drawHours, drawSharpness, tabulateHours } from "./charts.js";
 import {
-  arrange, ask, decimal, exactClock, find, make, moment, OUTCOMES, plural, Refusal, say, today,
-  Unreachable, watch, whole,
+  arrange, ask, decimal, exactClock, find, make, moment, OUTCOMES, percent, plural, Refusal, say,
+  today, Unreachable, watch, whole,
 } from "./dom.js";
 import { listFacts, loadImages, offerCameras, startImages } from "./images.js";
 import { countReviews, loadReviews, startReviews } from "./reviews.js";
@@ -146,7 +146,7 @@ function showFigures() {
   const { totals } = summary;
   for (const outcome of OUTCOMES) say(find(`total-${outcome}`), whole(totals[outcome]));
   const inspected = totals.PASS + totals.FAIL + totals.REVIEW;
-  say(find("yield"), summary.yield === null ? "–" : `${(100 * summary.yield).toFixed(1)} %`);
+  say(find("yield"), percent(summary.yield));
   say(find("inspected"), `PASS, of ${whole(inspected)} inspected`);
   // The hour is part of it: a new one begins without an image, too.
   if (hoursDiffer([summary.hours, summary.time.slice(0, 13)])) {
