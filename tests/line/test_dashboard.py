@@ -486,6 +486,15 @@ def test_a_camera_that_loses_sharpness_is_shown(start_line: Start, open_page: Op
     expect(worst.locator(".event")).not_to_have_count(0)
     expect(worst.locator(".chart .limit")).to_have_count(1)
     expect(worst.locator(".chart .ring").nth(10)).to_be_attached()
+    worst.locator("summary").click()
+    values, medians = worst.locator("table").all()
+    expect(values.locator("tr")).to_have_count(13)  # its head, and the last 12
+    expect(medians.locator("tr")).to_have_count(13)
+    width = worst.locator("svg").get_attribute("width")
+    assert width is not None
+    page.set_viewport_size({"width": 640, "height": 700})  # all is drawn anew
+    expect(worst.locator("svg")).not_to_have_attribute("width", width)
+    expect(values).to_be_visible()
     expect(page.locator("#status")).to_have_class("warn")
     expect(page.locator("#details")).to_contain_text("camera right is losing sharpness")
 

@@ -1,10 +1,13 @@
 // Charts: verdicts and yield by hour, and the sharpness of a camera. Drawn in the pixels that there
 // are, so that letters keep their size.
 
-import { clock, day, decimal, draw, make, OUTCOMES, percent, plural, whole } from "./dom.js";
+import {
+  clock, day, decimal, draw, make, moment, OUTCOMES, percent, plural, tabulate, whole,
+} from "./dom.js";
 
 const HOUR_MS = 3_600_000;
 const HOURS = 24;
+const ROWS = 12; // of what a camera's chart shows
 
 // A place that is not shown has no width, and a chart cannot have less than none.
 const widthOf = (place) => Math.max(place.clientWidth, 200);
@@ -73,19 +76,13 @@ function drawYield(chart, slots, xOf, top, bottom) {
 
 export function tabulateHours(place, summary) {
   const slots = listHours(summary).filter((slot) => slot.total);
-  const names = ["Hour", ...OUTCOMES, "Yield"].map((name) => make("th", { scope: "col" }, name));
-  const rows = slots.map((slot) =>
-    make(
-      "tr", {},
-      make("th", { scope: "row" }, slot.name),
-      ...OUTCOMES.map((name) => make("td", {}, whole(slot.counts[name] ?? 0))),
-      make("td", {}, percent(slot.yield)),
-    ),
-  );
+  const rows = slots.map((slot) => [
+    slot.name,
+    ...OUTCOMES.map((name) => whole(slot.counts[name] ?? 0)),
+    percent(slot.yield),
+  ]);
   place.replaceChildren(
-    rows.length
-      ? make("table", {}, make("tr", {}, ...names), ...rows)
-      : "No image came in these hours.",
+    rows.length ? tabulate(["Hour", ...OUTCOMES, "Yield"], rows) : "No image came in these hours.",
   );
 }
 
@@ -164,6 +161,20 @@ export function drawSharpness(place, camera) {
       );
   }
   place.replaceChildren(chart);
+}
+
+// The last values that the chart shows, the newest first.
+export function tabulateSharpness(place, camera) {
+  const values = camera.latest.map(([time, value]) => [moment(time), decimal(value)]);
+  const medians = camera.points.map((own) => [
+    moment(own.time), decimal(own.median), decimal(own.ewma),
+  ]);
+  const parts = [
+    [["Image", "Sharpness"], values],
+    [["Median", "Sharpness", "Moving average"], medians],
+  ].filter(([, rows]) => rows.length);
+  const last = (rows) => rows.slice(-ROWS).reverse();
+  place.replaceChildren(...parts.map(([names, rows]) => tabulate(names, last(rows))));
 }
 
 // Writes above and below a part of a chart what it shows and from when to when; returns how times

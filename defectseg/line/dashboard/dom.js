@@ -28,6 +28,18 @@ function fill(element, attributes, children) {
   return element;
 }
 
+// A table; the first cell of a row names it.
+export function tabulate(names, rows) {
+  const head = names.map((name) => make("th", { scope: "col" }, name));
+  const write = ([name, ...values]) =>
+    make(
+      "tr", {},
+      make("th", { scope: "row" }, name),
+      ...values.map((value) => make("td", {}, value)),
+    );
+  return make("table", {}, make("tr", {}, ...head), ...rows.map(write));
+}
+
 // Puts elements in their order and moves only those that are new, so that focus and hover stay.
 export function arrange(place, elements) {
   let next = place.firstChild;
