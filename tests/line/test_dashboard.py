@@ -60,6 +60,7 @@ def look(
     with browser.new_context(**options) as own:
         page = own.new_page()
         page.set_default_timeout(10_000)
+        page.clock.install()  # it goes on as ever, but tests need not wait for it
         asked: list[str] = []
         faults: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
@@ -350,6 +351,40 @@ def test_pictures_that_are_not_there_are_told(start_line: Start, open_page: Open
 # ---- reviews
 
 
+def test_nobody_agrees_or_overrules_without_having_seen_the_part(
+    start_line: Start, open_page: Open
+) -> None:
+    station = start_line(bundle=None)
+    for part in ("gone", "broken"):
+        number = record(station.line, make_row(part))
+    gone = station.line.ledger.inspection(1)
+    assert gone is not None
+    shutil.rmtree(station.line.setup.folder / "pictures" / gone.pictures)
+    page = open_page(station, but="500")
+    page.get_by_label("Your name").fill("Ann")
+    agree, overrule, retake = page.locator(".decisions button").all()
+    expect(page.locator("#unseen-part")).to_contain_text("only Retake is possible")
+    page.clock.fast_forward(700)
+    expect(retake).to_be_enabled()
+    overrule.click(force=True)
+    agree.click(force=True)
+    expect(page.locator("#review-part")).to_have_text("Part gone")
+    page.route("**/overlay?*", lambda route: route.fulfill(status=500))
+    retake.click()
+    expect(page.locator("#review-part")).to_have_text("Part broken")
+    expect(page.locator("#unseen-part")).to_be_visible()
+    expect(page.locator("#review-picture")).to_have_text("It cannot be shown.")
+    page.locator("#review-view").get_by_text("Mask").click()
+    expect(page.locator("#review-picture img")).to_have_js_property("naturalWidth", 128)
+    page.clock.fast_forward(700)
+    expect(retake).to_be_enabled()
+    expect(overrule).to_be_disabled()  # the mask does not show the part
+    page.locator("#review-view").get_by_text("Image").click()
+    expect(overrule).to_be_enabled()
+    expect(page.locator("#unseen-part")).to_be_hidden()
+    assert station.line.ledger.decision(number) is None
+
+
 def test_a_person_decides(start_line: Start, open_page: Open) -> None:
     station = start_line(bundle=None)
     first, second = (record(station.line, make_row(part)) for part in ("first", "second"))
@@ -533,7 +568,8 @@ def test_a_token_is_asked_for(start_line: Start, open_page: Open) -> None:
     record(station.line, make_row("first"))
     expect(page.locator(".card")).to_have_count(1)
     page.context.clear_cookies()
-    expect(page).to_have_url(f"{station.address}/login", timeout=15_000)
+    page.clock.fast_forward(10_000)  # it asks again
+    expect(page).to_have_url(f"{station.address}/login")
 
 
 def test_without_a_token_there_is_no_login(start_line: Start) -> None:

@@ -13,10 +13,11 @@ const KEYS = { a: "agree", o: "overrule", r: "retake" };
 let waiting = []; // the oldest first
 let current = null; // never changed while a person looks at it, unless somebody else decides it
 let view = "overlay";
-let allowed = false; // to decide on the current one
+let settled = false; // the current one is in sight for long enough that a click is meant for it
+let seen = false; // and so is its picture
 let sending = false;
 const decided = new Set(); // an answer that was under way may still tell of them
-const buttons = [...document.querySelectorAll("#decide button")];
+const buttons = [...document.querySelectorAll("#decide [value]")];
 
 export function startReviews() {
   const name = find("name");
@@ -60,24 +61,42 @@ function show(next) {
   find("review-told").textContent = `camera ${camera}, product ${product}, ${moment(time)}`;
   find("review-score").replaceChildren(scoreBar(current));
   find("review-reasons").replaceChildren(...reasons.map((text) => make("li", {}, text)));
-  const keep = (chosen) => {
-    view = chosen;
-  };
-  const [place, choice] = [find("review-picture"), find("review-view")];
-  const picture = showPicture(place, choice, current, view, keep);
-  // Nobody decides on what cannot be seen yet.
-  allow(false);
-  const settle = () => setTimeout(() => next === current && allow(true), SETTLE_MS);
-  if (picture) {
-    picture.addEventListener("load", settle);
-    picture.addEventListener("error", settle);
-  } else settle();
+  settled = seen = false;
+  setTimeout(() => {
+    if (next !== current) return;
+    settled = true;
+    showAllowed();
+  }, SETTLE_MS);
+  showAllowed();
+  showPart();
 }
 
+function showPart() {
+  const warn = () => {
+    find("unseen-part").hidden = seen;
+  };
+  const look = (name, picture) => {
+    if (name === "mask") return warn(); // in it the part is not seen
+    view = name;
+    const settle = () => {
+      if (!picture.isConnected) return; // another one is shown meanwhile
+      seen = true;
+      warn();
+      showAllowed();
+    };
+    picture.addEventListener("load", () => setTimeout(settle, SETTLE_MS));
+    picture.addEventListener("error", warn);
+  };
+  find("unseen-part").hidden = true;
+  if (!showPicture(find("review-picture"), find("review-view"), current, view, look)) warn();
+}
+
+// A part that nobody can see is neither good nor bad.
+const isAllowed = (decision) => seen || (settled && decision === "retake");
+
 // Not by "disabled": that would take the focus away.
-function allow(yes) {
-  allowed = yes;
-  for (const button of buttons) button.setAttribute("aria-disabled", !yes);
+function showAllowed() {
+  for (const button of buttons) button.setAttribute("aria-disabled", !isAllowed(button.value));
 }
 
 function arrangeQueue() {
@@ -104,7 +123,7 @@ function makeItem(own) {
 }
 
 async function decide(decision) {
-  if (!current || sending || !allowed) return;
+  if (!current || sending || !isAllowed(decision)) return;
   const name = find("name");
   if (!name.value.trim()) {
     tell("Write your name first: it is recorded with the decision.", true);
