@@ -464,15 +464,23 @@ def test_the_one_that_is_looked_at_stays_whatever_comes(start_line: Start, open_
     expect(page.locator("#review-part")).to_have_text("Part first")
     page.get_by_label("Note").fill("thinking")
     record(station.line, make_row("second"))
-    # If very many wait, only the newest are told.
-    newest = station.client.get("/v1/inspections?undecided=true&limit=1").text
-    page.route("**/v1/inspections?undecided*", lambda route: route.fulfill(body=newest))
-    record(station.line, make_row("third", "PASS"))
-    expect(page.locator(".card .part")).to_have_text(["third", "second", "first"])
-    expect(page.locator("#queue button")).to_have_count(2)
+    for number in range(3, 106):
+        waits = station.line.ledger.record(make_row(f"part {number}"))
+    waits.result()
+    record(station.line, make_row("last", "PASS"))
+    expect(page.locator("#reviews-title")).to_have_text(
+        "105 images wait for a person; the oldest 100 are shown"
+    )
+    queue = page.locator("#queue button")
+    expect(queue).to_have_count(100)
     expect(page.locator("#review-part")).to_have_text("Part first")
     expect(page.get_by_label("Note")).to_have_value("thinking")
     expect(page.locator("#said")).to_be_empty()
+    page.get_by_role("button", name="Show more").click()
+    expect(queue).to_have_count(105)
+    expect(page.locator("#reviews-title")).to_have_text("105 images wait for a person")
+    queue.last.click()
+    expect(page.locator("#review-part")).to_have_text("Part part 105")
 
 
 # ---- charts

@@ -270,6 +270,6 @@ document.addEventListener("visibilitychange", () => {
 });
 setInterval(() => document.hidden || wantAll(), POLL_MS);
 startImages(() => hurry("images"));
-startReviews();
+startReviews(() => hurry("state", "reviews"));
 listen(); // and, once it is open, ask: what happens in between is not missed
 setTimeout(() => asked || wantAll(), PAUSE_MS);

@@ -3,13 +3,15 @@
 import { arrange, ask, find, make, moment, plural, Refusal, whole } from "./dom.js";
 import { scoreBar, showPicture } from "./images.js";
 
-const MOST = 100;
+const COUNT = 100; // at first, and more each time
+const MOST = 500; // that the station tells at once
 const NAME = "defectseg name"; // in the browser's storage
 const SETTLE_MS = 600; // in which a second click, meant for the one before, decides nothing
 const ALONE_MS = 150; // a barcode scanner types faster than this
 const SAID = { agree: "a defect", overrule: "good", retake: "to be taken again" };
 const KEYS = { a: "agree", o: "overrule", r: "retake" };
 
+let count = COUNT;
 let waiting = []; // the oldest first
 let current = null; // never changed while a person looks at it, unless somebody else decides it
 let view = "overlay";
@@ -19,32 +21,46 @@ let sending = false;
 const decided = new Set(); // an answer that was under way may still tell of them
 const buttons = [...document.querySelectorAll("#decide [value]")];
 
-export function startReviews() {
+// Calls `reload` when more is to be shown.
+export function startReviews(reload) {
   const name = find("name");
   name.value = localStorage.getItem(NAME) ?? "";
   name.addEventListener("input", () => localStorage.setItem(NAME, name.value.trim()));
   find("decide").addEventListener("submit", (event) => event.preventDefault());
   for (const button of buttons) button.addEventListener("click", () => decide(button.value));
+  find("more-reviews").addEventListener("click", () => {
+    count += COUNT;
+    reload();
+  });
   listenToKeys();
 }
 
 export async function loadReviews() {
-  const { inspections } = await ask(`/v1/inspections?undecided=true&limit=${MOST}`);
-  waiting = inspections.filter((own) => !decided.has(own.id)).reverse();
+  const oldest = await listOldest();
+  find("more-reviews").hidden = oldest.length < count;
+  waiting = oldest.filter((own) => !decided.has(own.id));
   if (!current) show(waiting[0]);
   else if (!sending && !waiting.some((own) => own.id === current.id)) await replaceCurrent();
   arrangeQueue();
 }
 
-// It waits no longer, or so many wait that it is not among those that were told.
+async function listOldest() {
+  const found = [];
+  for (;;) {
+    const limit = Math.min(count - found.length, MOST);
+    const after = found.at(-1)?.id ?? 0;
+    const address = `/v1/inspections?undecided=true&after=${after}&limit=${limit}`;
+    const { inspections } = await ask(address);
+    found.push(...inspections);
+    if (inspections.length < limit || found.length >= count) return found;
+  }
+}
+
+// It waits no longer.
 async function replaceCurrent() {
   const own = current;
   const { decision } = await ask(own.links.self);
-  if (own !== current) return;
-  if (decision === null) {
-    waiting.unshift(own);
-    return;
-  }
+  if (own !== current || decision === null) return;
   const what = `by ${decision.name}: ${SAID[decision.decision]}`;
   if (!decided.has(own.id)) tell(`Part ${own.part_id} was decided meanwhile, ${what}.`);
   show(waiting[0]);
@@ -193,12 +209,12 @@ function tell(text, wrong = false) {
   place.classList.toggle("wrong", wrong);
 }
 
-export function countReviews(count) {
+export function countReviews(all) {
   const badge = find("waiting");
-  badge.textContent = whole(count);
-  badge.hidden = count === 0;
-  const shown = count > MOST ? `; the newest ${MOST} are shown` : "";
-  find("reviews-title").textContent = count
-    ? `${plural(count, "image")} wait${count === 1 ? "s" : ""} for a person${shown}`
+  badge.textContent = whole(all);
+  badge.hidden = all === 0;
+  const shown = all > count ? `; the oldest ${whole(count)} are shown` : "";
+  find("reviews-title").textContent = all
+    ? `${plural(all, "image")} wait${all === 1 ? "s" : ""} for a person${shown}`
     : "Waiting for a person";
 }
