@@ -408,7 +408,13 @@ def test_a_person_decides(start_line: Start, open_page: Open) -> None:
     assert station.line.ledger.decision(second) is None
     expect(page.get_by_label("Note")).to_have_value("")
     expect(agree).to_be_enabled()
+    # Keys decide nothing before they are switched on.
     page.locator("#review-part").focus()
+    page.keyboard.press("a")
+    page.clock.fast_forward(500)
+    expect(page.locator("#review-part")).to_have_text("Part second")
+    page.get_by_label("decide").check()
+    page.clock.fast_forward(500)
     page.keyboard.press("a")
     expect(page.locator("#nothing-waits")).to_be_visible()
     decision = station.line.ledger.decision(second)
@@ -417,6 +423,7 @@ def test_a_person_decides(start_line: Start, open_page: Open) -> None:
     page.reload()
     record(station.line, make_row("third"))
     expect(page.get_by_label("Your name")).to_have_value("Ann")
+    expect(page.get_by_label("decide")).to_be_checked()
 
 
 def test_what_somebody_else_decided_leaves_the_queue(start_line: Start, open_page: Open) -> None:
@@ -447,12 +454,16 @@ def test_a_scanner_and_somebody_who_types_decide_nothing(
     number = record(station.line, make_row("first"))
     page = open_page(station)
     page.get_by_label("Your name").fill("Ann")
+    page.get_by_label("decide").check()
     expect(page.get_by_role("button", name="Agree: defect")).to_be_enabled()
     page.get_by_label("Note").press("a", delay=200)
     page.locator("#review-part").focus()
     page.keyboard.type("ROAR")
     page.keyboard.press("Control+a")
-    page.wait_for_timeout(500)
+    page.clock.fast_forward(500)
+    page.set_viewport_size({"width": 390, "height": 844})  # there the switch is not shown
+    page.keyboard.press("a", delay=200)
+    page.clock.fast_forward(500)
     assert station.line.ledger.decision(number) is None
     expect(page.locator("#review-part")).to_have_text("Part first")
 

@@ -6,6 +6,7 @@ import { scoreBar, showPicture } from "./images.js";
 const COUNT = 100; // at first, and more each time
 const MOST = 500; // that the station tells at once
 const NAME = "defectseg name"; // in the browser's storage
+const BY_KEYS = "defectseg keys"; // there, too
 const SETTLE_MS = 600; // in which a second click, meant for the one before, decides nothing
 const ALONE_MS = 150; // a barcode scanner types faster than this
 const SAID = { agree: "a defect", overrule: "good", retake: "to be taken again" };
@@ -182,8 +183,14 @@ function moveUp(gone) {
   arrangeQueue();
 }
 
-// A, O and R decide, if the picture is in sight and nobody is typing.
+// A, O and R decide, if that is switched on, the picture is in sight and nobody is typing.
 function listenToKeys() {
+  const keys = find("keys");
+  keys.checked = localStorage.getItem(BY_KEYS) !== null;
+  keys.addEventListener("change", () => {
+    if (keys.checked) localStorage.setItem(BY_KEYS, "on");
+    else localStorage.removeItem(BY_KEYS);
+  });
   let last = 0;
   let soon;
   document.addEventListener("keydown", (event) => {
@@ -191,9 +198,11 @@ function listenToKeys() {
     last = event.timeStamp;
     clearTimeout(soon);
     const decision = KEYS[event.key.toLowerCase()];
-    const typing = event.target.matches("textarea, select, input:not([type=radio])");
+    const typing = event.target.matches("textarea, select, input:not([type=radio], [type=checkbox])");
     const other = event.ctrlKey || event.altKey || event.metaKey || event.repeat;
     if (!decision || !alone || typing || other || !current || find("detail").open) return;
+    // Where the switch is hidden, as on a phone, it could not be turned off.
+    if (!keys.checked || !keys.checkVisibility()) return;
     const box = find("review-picture").getBoundingClientRect();
     if (box.top + box.height / 2 < 0 || box.top + box.height / 2 > innerHeight) {
       find("reviews").scrollIntoView();
