@@ -360,7 +360,7 @@ def test_nobody_agrees_or_overrules_without_having_seen_the_part(
     gone = station.line.ledger.inspection(1)
     assert gone is not None
     shutil.rmtree(station.line.setup.folder / "pictures" / gone.pictures)
-    page = open_page(station, but="500")
+    page = open_page(station, but="500", viewport={"width": 390, "height": 600})
     page.get_by_label("Your name").fill("Ann")
     agree, overrule, retake = page.locator(".decisions button").all()
     expect(page.locator("#unseen-part")).to_contain_text("only Retake is possible")
@@ -372,16 +372,26 @@ def test_nobody_agrees_or_overrules_without_having_seen_the_part(
     page.route("**/overlay?*", lambda route: route.fulfill(status=500))
     retake.click()
     expect(page.locator("#review-part")).to_have_text("Part broken")
+    expect(page.locator("#review-picture")).to_be_in_viewport(ratio=0.5)
     expect(page.locator("#unseen-part")).to_be_visible()
     expect(page.locator("#review-picture")).to_have_text("It cannot be shown.")
     page.locator("#review-view").get_by_text("Mask").click()
     expect(page.locator("#review-picture img")).to_have_js_property("naturalWidth", 128)
-    page.clock.fast_forward(700)
+    page.clock.fast_forward(5000)
+    expect(page.locator("#said")).to_contain_text("Recorded: part gone")
     expect(retake).to_be_enabled()
     expect(overrule).to_be_disabled()  # the mask does not show the part
     page.locator("#review-view").get_by_text("Image").click()
     expect(overrule).to_be_enabled()
     expect(page.locator("#unseen-part")).to_be_hidden()
+    # What could not be recorded waits again.
+    answer = {"reasons": ["The disk is full."]}
+    page.route("**/decision", lambda route: route.fulfill(status=500, json=answer))
+    overrule.click()
+    page.clock.fast_forward(5000)
+    expect(page.locator("#said")).to_contain_text("decide again on part broken")
+    expect(page.locator("#said")).to_contain_text("The disk is full.")
+    expect(page.locator("#review-part")).to_have_text("Part broken")
     assert station.line.ledger.decision(number) is None
 
 
@@ -395,17 +405,27 @@ def test_a_person_decides(start_line: Start, open_page: Open) -> None:
     expect(page.locator("#said")).to_contain_text("Write your name first")
     page.get_by_label("Your name").fill("Ann")
     page.get_by_label("Note").fill("only dust")
-    page.get_by_role("button", name="Overrule: good").click()
-    expect(page.locator("#said")).to_have_text("Recorded: part first is good.")
+    page.get_by_role("button", name="Agree: defect").click()
     expect(page.locator("#review-part")).to_have_text("Part second")
+    page.clock.fast_forward(4000)
+    page.get_by_role("button", name="Undo: part first").click()
+    expect(page.locator("#review-part")).to_have_text("Part first")
+    expect(page.locator("#undo")).to_be_hidden()
+    page.clock.fast_forward(5000)
+    expect(page.get_by_label("Note")).to_have_value("only dust")
+    page.get_by_role("button", name="Overrule: good").click()
+    expect(page.locator("#said")).to_contain_text("Part first is good: recorded in 5 seconds")
+    # A click that comes at once was meant for the image before.
+    agree = page.get_by_role("button", name="Agree: defect")
+    agree.click(force=True)
+    expect(page.locator("#review-part")).to_have_text("Part second")
+    assert station.line.ledger.decision(first) is None
+    page.clock.fast_forward(5000)
+    expect(page.locator("#said")).to_have_text("Recorded: part first is good.")
     decision = station.line.ledger.decision(first)
     assert decision is not None
     assert (decision.decision, decision.outcome) == ("overrule", "PASS")
     assert (decision.name, decision.note) == ("Ann", "only dust")
-    # A click that comes at once was meant for the image before.
-    agree = page.get_by_role("button", name="Agree: defect")
-    agree.click(force=True)
-    assert station.line.ledger.decision(second) is None
     expect(page.get_by_label("Note")).to_have_value("")
     expect(agree).to_be_enabled()
     # Keys decide nothing before they are switched on.
@@ -416,7 +436,11 @@ def test_a_person_decides(start_line: Start, open_page: Open) -> None:
     page.get_by_label("decide").check()
     page.clock.fast_forward(500)
     page.keyboard.press("a")
+    expect(page.locator("#review")).to_be_hidden()
+    expect(page.locator("#nothing-waits")).to_be_hidden()  # it can still be undone
+    page.clock.fast_forward(5000)
     expect(page.locator("#nothing-waits")).to_be_visible()
+    expect(page.locator("#said")).to_have_text("Recorded: part second is a defect.")
     decision = station.line.ledger.decision(second)
     assert decision is not None
     assert decision.outcome == "FAIL"
@@ -437,6 +461,7 @@ def test_what_somebody_else_decided_leaves_the_queue(start_line: Start, open_pag
     page.route("**/v1/inspections?undecided*", lambda route: route.fulfill(body=known))
     station.line.ledger.decide(first, "retake", "Bob", "").result()
     page.get_by_role("button", name="Agree: defect").click()
+    page.clock.fast_forward(5000)
     expect(page.locator("#said")).to_contain_text("decided by Bob")
     expect(page.locator("#review-part")).to_have_text("Part second")
     page.unroute_all()

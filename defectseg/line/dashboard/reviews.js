@@ -8,6 +8,7 @@ const MOST = 500; // that the station tells at once
 const NAME = "defectseg name"; // in the browser's storage
 const BY_KEYS = "defectseg keys"; // there, too
 const SETTLE_MS = 600; // in which a second click, meant for the one before, decides nothing
+const UNDO_MS = 5000;
 const ALONE_MS = 150; // a barcode scanner types faster than this
 const SAID = { agree: "a defect", overrule: "good", retake: "to be taken again" };
 const KEYS = { a: "agree", o: "overrule", r: "retake" };
@@ -18,8 +19,8 @@ let current = null; // never changed while a person looks at it, unless somebody
 let view = "overlay";
 let settled = false; // the current one is in sight for long enough that a click is meant for it
 let seen = false; // and so is its picture
-let sending = false;
-const decided = new Set(); // an answer that was under way may still tell of them
+const unsent = []; // decisions that can be undone
+const decided = new Set(); // sent or not: the station may still tell of them
 const buttons = [...document.querySelectorAll("#decide [value]")];
 
 // Calls `reload` when more is to be shown.
@@ -29,6 +30,7 @@ export function startReviews(reload) {
   name.addEventListener("input", () => localStorage.setItem(NAME, name.value.trim()));
   find("decide").addEventListener("submit", (event) => event.preventDefault());
   for (const button of buttons) button.addEventListener("click", () => decide(button.value));
+  find("undo").addEventListener("click", undo);
   find("more-reviews").addEventListener("click", () => {
     count += COUNT;
     reload();
@@ -41,7 +43,7 @@ export async function loadReviews() {
   find("more-reviews").hidden = oldest.length < count;
   waiting = oldest.filter((own) => !decided.has(own.id));
   if (!current) show(waiting[0]);
-  else if (!sending && !waiting.some((own) => own.id === current.id)) await replaceCurrent();
+  else if (!waiting.some((own) => own.id === current.id)) await replaceCurrent();
   arrangeQueue();
 }
 
@@ -69,7 +71,7 @@ async function replaceCurrent() {
 
 function show(next) {
   current = next ?? null;
-  find("nothing-waits").hidden = current !== null;
+  showNothing();
   find("review").hidden = current === null;
   find("note").value = "";
   if (!current) return;
@@ -139,35 +141,75 @@ function makeItem(own) {
   );
 }
 
-async function decide(decision) {
-  if (!current || sending || !isAllowed(decision)) return;
+function decide(decision) {
+  if (!current || !isAllowed(decision)) return;
   const name = find("name");
   if (!name.value.trim()) {
     tell("Write your name first: it is recorded with the decision.", true);
     name.focus();
     return;
   }
-  const own = current;
-  const note = find("note").value.trim();
-  const body = JSON.stringify({ decision, name: name.value.trim(), note });
-  sending = true;
+  const held = { own: current, decision, name: name.value.trim(), note: find("note").value.trim() };
+  held.timer = setTimeout(send, UNDO_MS, held);
+  unsent.push(held);
+  const seconds = UNDO_MS / 1000;
+  tell(`Part ${current.part_id} is ${SAID[decision]}: recorded in ${seconds} seconds.`);
+  moveUp(current);
+  offerUndo();
+}
+
+// What is recorded stands for good, so it can be undone before. If the page is closed until then,
+// nothing is sent, and the image waits on.
+async function send(held) {
+  unsent.splice(unsent.indexOf(held), 1);
+  offerUndo();
+  const { own, decision, name, note } = held;
+  const body = JSON.stringify({ decision, name, note });
   try {
     await ask(`/v1/inspections/${own.id}/decision`, {
       method: "POST", headers: { "content-type": "application/json" }, body,
     });
-    tell(`Recorded: part ${own.part_id} is ${SAID[decision]}.`);
+    if (!unsent.length) tell(`Recorded: part ${own.part_id} is ${SAID[decision]}.`);
   } catch (error) {
-    if (error.status !== 409) {
-      const refused = error instanceof Refusal;
-      const what = refused ? "This was not recorded." : "The station did not answer.";
-      tell(`${what} Please try again. ${refused ? error.message : ""}`, true);
+    const part = `part ${own.part_id}`;
+    if (error.status === 409) {
+      tell(`Not recorded, as ${part} is decided already. ${error.message}`, true);
       return;
     }
-    tell(`Not recorded, as it is decided already. ${error.message}`, true);
-  } finally {
-    sending = false;
+    const why = error instanceof Refusal ? error.message : "The station did not answer.";
+    tell(`Please decide again on ${part}: it was not recorded. ${why}`, true);
+    waitAgain(own);
   }
-  moveUp(own);
+}
+
+function undo() {
+  const held = unsent.pop();
+  if (!held) return;
+  clearTimeout(held.timer);
+  tell(`Undone: part ${held.own.part_id} waits again.`);
+  show(held.own);
+  find("note").value = held.note;
+  waitAgain(held.own);
+  find("review-part").focus({ preventScroll: true });
+  offerUndo();
+}
+
+function waitAgain(own) {
+  decided.delete(own.id);
+  waiting = [...waiting, own].sort((one, other) => one.id - other.id);
+  if (!current) show(own);
+  arrangeQueue();
+}
+
+function offerUndo() {
+  const last = unsent.at(-1);
+  find("undo").hidden = !last;
+  if (last) find("undo").textContent = `Undo: part ${last.own.part_id}`;
+  showNothing();
+}
+
+function showNothing() {
+  find("nothing-waits").hidden = current !== null || unsent.length > 0;
 }
 
 function moveUp(gone) {
@@ -179,6 +221,7 @@ function moveUp(gone) {
     show(waiting[place] ?? waiting[0]);
     // Away from the button: Enter, held down, must not decide on the next one.
     if (hadFocus && current) find("review-part").focus({ preventScroll: true });
+    if (current && !isInSight()) find("reviews").scrollIntoView();
   }
   arrangeQueue();
 }
@@ -203,13 +246,14 @@ function listenToKeys() {
     if (!decision || !alone || typing || other || !current || find("detail").open) return;
     // Where the switch is hidden, as on a phone, it could not be turned off.
     if (!keys.checked || !keys.checkVisibility()) return;
-    const box = find("review-picture").getBoundingClientRect();
-    if (box.top + box.height / 2 < 0 || box.top + box.height / 2 > innerHeight) {
-      find("reviews").scrollIntoView();
-      return;
-    }
-    soon = setTimeout(() => decide(decision), ALONE_MS);
+    if (isInSight()) soon = setTimeout(() => decide(decision), ALONE_MS);
+    else find("reviews").scrollIntoView();
   });
+}
+
+function isInSight() {
+  const { top, bottom } = find("review-picture").getBoundingClientRect();
+  return top + bottom > 0 && top + bottom < 2 * innerHeight;
 }
 
 function tell(text, wrong = false) {
