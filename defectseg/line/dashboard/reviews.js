@@ -4,7 +4,6 @@ import { arrange, ask, find, make, moment, plural, Refusal, whole } from "./dom.
 import { scoreBar, showPicture } from "./images.js";
 
 const COUNT = 100; // at first, and more each time
-const MOST = 500; // that the station tells at once
 const NAME = "defectseg name"; // in the browser's storage
 const BY_KEYS = "defectseg keys"; // there, too
 const SETTLE_MS = 600; // in which a second click, meant for the one before, decides nothing
@@ -49,14 +48,14 @@ export async function loadReviews() {
 
 async function listOldest() {
   const found = [];
-  for (;;) {
-    const limit = Math.min(count - found.length, MOST);
+  let part;
+  do {
     const after = found.at(-1)?.id ?? 0;
-    const address = `/v1/inspections?undecided=true&after=${after}&limit=${limit}`;
-    const { inspections } = await ask(address);
-    found.push(...inspections);
-    if (inspections.length < limit || found.length >= count) return found;
-  }
+    const address = `/v1/inspections?undecided=true&after=${after}&limit=${COUNT}`;
+    ({ inspections: part } = await ask(address));
+    found.push(...part);
+  } while (part.length === COUNT && found.length < count);
+  return found;
 }
 
 // It waits no longer.
