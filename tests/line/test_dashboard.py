@@ -739,7 +739,7 @@ def fill(line: Line) -> None:
         record(line, row, size=512)
 
 
-_TOP_PX = 1710  # the page's end is seen on it, not in a document
+_TOP_PX = 1790  # the page's end is seen on it, not in a document
 
 
 def make_small(path: Path, folder: Path) -> None:
