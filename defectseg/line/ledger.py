@@ -126,6 +126,7 @@ class Ledger:
         count: int,
         *,
         before: int | None = None,
+        after: int | None = None,
         outcome: str | None = None,
         camera_id: str | None = None,
         part_id: str | None = None,
@@ -138,6 +139,8 @@ class Ledger:
         count : int
         before : int or None
             Only those with a smaller id.
+        after : int or None
+            Only those with a larger id: the first of them, the oldest first.
         outcome, camera_id, part_id : str or None
             Only theirs.
         undecided : bool
@@ -150,12 +153,14 @@ class Ledger:
             f"{plus}camera_id = ?": camera_id,
             "part_id = ?": part_id,
             "id < ?": before,
+            "id > ?": after,
         }
         chosen = {text: value for text, value in conditions.items() if value is not None}
         texts = [*chosen, *(["id IN (SELECT inspection_id FROM undecided)"] if undecided else [])]
         where = f"WHERE {' AND '.join(texts)}" if texts else ""
+        order = "DESC" if after is None else "ASC"
         rows = self.store.read(
-            f"SELECT * FROM inspections {where} ORDER BY id DESC LIMIT ?",
+            f"SELECT * FROM inspections {where} ORDER BY id {order} LIMIT ?",
             [*chosen.values(), count],
         )
         return [_INSPECTIONS.from_row(row) for row in rows]

@@ -108,15 +108,20 @@ def _add_records(router: APIRouter, line: Line) -> None:
         before: Annotated[
             int | None, Query(ge=1, le=LARGEST_ID, description="only ids below this")
         ] = None,
+        after: Annotated[
+            int | None,
+            Query(ge=0, le=LARGEST_ID, description="only ids above this, the oldest first"),
+        ] = None,
         outcome: Annotated[Outcome | None, Query()] = None,
         camera_id: Annotated[str | None, Query(max_length=LONGEST_NAME)] = None,
         part_id: Annotated[str | None, Query(max_length=LONGEST_NAME)] = None,
         undecided: Annotated[bool, Query(description="only what waits for a person")] = False,
     ) -> VerdictList:
-        """Return the last inspections, the newest first."""
+        """Return the last inspections, the newest first; with `after`, the first after one."""
         found = line.ledger.latest(
             limit,
             before=before,
+            after=after,
             outcome=outcome,
             camera_id=camera_id,
             part_id=part_id,

@@ -85,6 +85,8 @@ def test_the_list_is_filtered_and_paged(start_line: Callable[..., Running]) -> N
     assert ids() == [5, 4, 3, 2, 1]
     assert ids(limit=2) == [5, 4]
     assert ids(before=3) == [2, 1]
+    assert ids(after=2) == [3, 4, 5]
+    assert ids(after=0, limit=2) == [1, 2]
     assert ids(camera_id="camera 1") == [4, 2]
     assert ids(part_id="part 2", camera_id="camera 1") == []
     assert ids(part_id="part") == []
@@ -95,7 +97,14 @@ def test_the_list_is_filtered_and_paged(start_line: Callable[..., Running]) -> N
     for outcome in ("PASS", "FAIL", "REVIEW", "RETAKE", "ERROR"):
         assert ids(outcome=outcome) == [i for i in ids() if outcomes[i] == outcome]
     assert ids(undecided=True) == [i for i in ids() if outcomes[i] == "REVIEW"]
-    for query in ({"limit": 0}, {"limit": 501}, {"before": 0}, {"outcome": "pass"}, {"limit": ""}):
+    for query in (
+        {"limit": 0},
+        {"limit": 501},
+        {"before": 0},
+        {"after": -1},
+        {"outcome": "pass"},
+        {"limit": ""},
+    ):
         check_problem(station.client.get("/v1/inspections", params=query), 422)
 
 

@@ -60,6 +60,7 @@ def look(
     with browser.new_context(**options) as own:
         page = own.new_page()
         page.set_default_timeout(10_000)
+        page.clock.install()  # it goes on as ever, but tests need not wait for it
         asked: list[str] = []
         faults: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
@@ -342,6 +343,51 @@ def test_pictures_that_are_not_there_are_told(start_line: Start, open_page: Open
 # ---- reviews
 
 
+def test_nobody_agrees_or_overrules_without_having_seen_the_part(
+    start_line: Start, open_page: Open
+) -> None:
+    station = start_line(bundle=None)
+    for part in ("gone", "broken"):
+        number = record(station.line, make_row(part))
+    gone = station.line.ledger.inspection(1)
+    assert gone is not None
+    shutil.rmtree(station.line.setup.folder / "pictures" / gone.pictures)
+    page = open_page(station, but="500", viewport={"width": 390, "height": 600})
+    page.get_by_label("Your name").fill("Ann")
+    agree, overrule, retake = page.locator(".decisions button").all()
+    expect(page.locator("#unseen-part")).to_contain_text("only Retake is possible")
+    page.clock.fast_forward(700)
+    expect(retake).to_be_enabled()
+    overrule.click(force=True)
+    agree.click(force=True)
+    expect(page.locator("#review-part")).to_have_text("Part gone")
+    page.route("**/overlay?*", lambda route: route.fulfill(status=500))
+    retake.click()
+    expect(page.locator("#review-part")).to_have_text("Part broken")
+    expect(page.locator("#review-picture")).to_be_in_viewport(ratio=0.5)
+    expect(page.locator("#unseen-part")).to_be_visible()
+    expect(page.locator("#review-picture")).to_have_text("It cannot be shown.")
+    page.locator("#review-view").get_by_text("Mask").click()
+    expect(page.locator("#review-picture img")).to_have_js_property("naturalWidth", 128)
+    page.clock.fast_forward(5000)
+    expect(page.locator("#said")).to_contain_text("Recorded: part gone")
+    expect(retake).to_be_enabled()
+    expect(overrule).to_be_disabled()  # the mask does not show the part
+    page.locator("#review-view").get_by_text("Image").click()
+    expect(overrule).to_be_enabled()
+    expect(page.locator("#unseen-part")).to_be_hidden()
+    # What could not be recorded waits again.
+    answer = {"reasons": ["The disk is full."]}
+    page.route("**/decision", lambda route: route.fulfill(status=500, json=answer))
+    overrule.click()
+    page.clock.fast_forward(5000)
+    expect(page.locator("#said")).to_contain_text("decide again on part broken")
+    expect(page.locator("#said")).to_contain_text("The disk is full.")
+    expect(page.locator("#review-part")).to_have_text("Part broken")
+    expect(overrule).to_be_visible()
+    assert station.line.ledger.decision(number) is None
+
+
 def test_a_person_decides(start_line: Start, open_page: Open) -> None:
     station = start_line(bundle=None)
     first, second = (record(station.line, make_row(part)) for part in ("first", "second"))
@@ -352,28 +398,49 @@ def test_a_person_decides(start_line: Start, open_page: Open) -> None:
     expect(page.locator("#said")).to_contain_text("Write your name first")
     page.get_by_label("Your name").fill("Ann")
     page.get_by_label("Note").fill("only dust")
-    page.get_by_role("button", name="Overrule: good").click()
-    expect(page.locator("#said")).to_have_text("Recorded: part first is good.")
+    page.get_by_role("button", name="Agree: defect").click()
     expect(page.locator("#review-part")).to_have_text("Part second")
+    page.clock.fast_forward(4000)
+    page.get_by_role("button", name="Undo: part first").click()
+    expect(page.locator("#review-part")).to_have_text("Part first")
+    expect(page.locator("#undo")).to_be_hidden()
+    page.clock.fast_forward(5000)
+    expect(page.get_by_label("Note")).to_have_value("only dust")
+    page.get_by_role("button", name="Overrule: good").click()
+    expect(page.locator("#said")).to_contain_text("Part first is good: recorded in 5 seconds")
+    # A click that comes at once was meant for the image before.
+    agree = page.get_by_role("button", name="Agree: defect")
+    agree.click(force=True)
+    expect(page.locator("#review-part")).to_have_text("Part second")
+    assert station.line.ledger.decision(first) is None
+    page.clock.fast_forward(5000)
+    expect(page.locator("#said")).to_have_text("Recorded: part first is good.")
     decision = station.line.ledger.decision(first)
     assert decision is not None
     assert (decision.decision, decision.outcome) == ("overrule", "PASS")
     assert (decision.name, decision.note) == ("Ann", "only dust")
-    # A click that comes at once was meant for the image before.
-    agree = page.get_by_role("button", name="Agree: defect")
-    agree.click(force=True)
-    assert station.line.ledger.decision(second) is None
     expect(page.get_by_label("Note")).to_have_value("")
     expect(agree).to_be_enabled()
+    # Keys decide nothing before they are switched on.
     page.locator("#review-part").focus()
     page.keyboard.press("a")
+    page.clock.fast_forward(500)
+    expect(page.locator("#review-part")).to_have_text("Part second")
+    page.get_by_label("decide").check()
+    page.clock.fast_forward(500)
+    page.keyboard.press("a")
+    expect(page.locator("#review")).to_be_hidden()
+    expect(page.locator("#nothing-waits")).to_be_hidden()  # it can still be undone
+    page.clock.fast_forward(5000)
     expect(page.locator("#nothing-waits")).to_be_visible()
+    expect(page.locator("#said")).to_have_text("Recorded: part second is a defect.")
     decision = station.line.ledger.decision(second)
     assert decision is not None
     assert decision.outcome == "FAIL"
     page.reload()
     record(station.line, make_row("third"))
     expect(page.get_by_label("Your name")).to_have_value("Ann")
+    expect(page.get_by_label("decide")).to_be_checked()
 
 
 def test_what_somebody_else_decided_leaves_the_queue(start_line: Start, open_page: Open) -> None:
@@ -387,6 +454,7 @@ def test_what_somebody_else_decided_leaves_the_queue(start_line: Start, open_pag
     page.route("**/v1/inspections?undecided*", lambda route: route.fulfill(body=known))
     station.line.ledger.decide(first, "retake", "Bob", "").result()
     page.get_by_role("button", name="Agree: defect").click()
+    page.clock.fast_forward(5000)
     expect(page.locator("#said")).to_contain_text("decided by Bob")
     expect(page.locator("#review-part")).to_have_text("Part second")
     page.unroute_all()
@@ -401,17 +469,27 @@ def test_a_scanner_and_somebody_who_types_decide_nothing(
     start_line: Start, open_page: Open
 ) -> None:
     station = start_line(bundle=None)
-    number = record(station.line, make_row("first"))
+    record(station.line, make_row("first"))
     page = open_page(station)
     page.get_by_label("Your name").fill("Ann")
+    page.get_by_label("decide").check()
     expect(page.get_by_role("button", name="Agree: defect")).to_be_enabled()
-    page.get_by_label("Note").press("a", delay=200)
+    see = "() => document.getElementById('reviews').scrollIntoView()"
+    page.evaluate(see)  # what is not in sight is not decided by any key
+    page.get_by_label("Note").press("a")
+    page.clock.fast_forward(500)
     page.locator("#review-part").focus()
     page.keyboard.type("ROAR")
+    page.clock.fast_forward(500)
     page.keyboard.press("Control+a")
-    page.wait_for_timeout(500)
-    assert station.line.ledger.decision(number) is None
-    expect(page.locator("#review-part")).to_have_text("Part first")
+    page.clock.fast_forward(500)
+    page.set_viewport_size({"width": 390, "height": 844})  # there the switch is not shown
+    page.evaluate(see)
+    page.wait_for_timeout(200)
+    page.keyboard.press("a")
+    page.clock.fast_forward(500)
+    expect(page.locator("#said")).to_be_empty()
+    expect(page.locator("#review-part")).to_be_visible()
 
 
 def test_the_one_that_is_looked_at_stays_whatever_comes(start_line: Start, open_page: Open) -> None:
@@ -421,15 +499,23 @@ def test_the_one_that_is_looked_at_stays_whatever_comes(start_line: Start, open_
     expect(page.locator("#review-part")).to_have_text("Part first")
     page.get_by_label("Note").fill("thinking")
     record(station.line, make_row("second"))
-    # If very many wait, only the newest are told.
-    newest = station.client.get("/v1/inspections?undecided=true&limit=1").text
-    page.route("**/v1/inspections?undecided*", lambda route: route.fulfill(body=newest))
-    record(station.line, make_row("third", "PASS"))
-    expect(page.locator(".card .part")).to_have_text(["third", "second", "first"])
-    expect(page.locator("#queue button")).to_have_count(2)
+    for number in range(3, 106):
+        waits = station.line.ledger.record(make_row(f"part {number}"))
+    waits.result()
+    record(station.line, make_row("last", "PASS"))
+    expect(page.locator("#reviews-title")).to_have_text(
+        "105 images wait for a person; the oldest 100 are shown"
+    )
+    queue = page.locator("#queue button")
+    expect(queue).to_have_count(100)
     expect(page.locator("#review-part")).to_have_text("Part first")
     expect(page.get_by_label("Note")).to_have_value("thinking")
     expect(page.locator("#said")).to_be_empty()
+    page.get_by_role("button", name="Show more").click()
+    expect(queue).to_have_count(105)
+    expect(page.locator("#reviews-title")).to_have_text("105 images wait for a person")
+    queue.last.click()
+    expect(page.locator("#review-part")).to_have_text("Part part 105")
 
 
 # ---- charts
@@ -448,6 +534,23 @@ def test_hours_are_drawn_in_local_time(start_line: Start, open_page: Open) -> No
     page.locator("#figures summary").click()
     expect(page.locator("#hours-table tr")).to_have_count(2)
     expect(page.locator("#yield")).to_have_text("–")  # nothing was inspected
+    expect(page.locator("#hours .share")).to_have_count(0)
+    for part, hours, outcome in (
+        ("a", 5, "PASS"),
+        ("b", 3, "PASS"),
+        ("c", 3, "PASS"),
+        ("d", 3, "PASS"),
+        ("e", 3, "FAIL"),
+        ("f", 3, "RETAKE"),
+    ):
+        own = time + timedelta(hours=3 - hours)
+        record(station.line, make_row(part, outcome, received_at=own.isoformat()))
+    shares = page.locator("#hours-table td:last-child")
+    expect(shares).to_have_text(["100.0 %", "75.0 %"])  # 3 of 4: a RETAKE is not inspected
+    expect(title).to_have_text(re.compile("; yield 75.0 %$"))
+    expect(page.locator("#hours .share")).to_have_count(2)
+    line = page.locator("#hours .average").get_attribute("d") or ""
+    assert (line.count("M"), line.count("L")) == (2, 0)  # no line leads over the hour between
 
 
 def test_a_camera_that_loses_sharpness_is_shown(start_line: Start, open_page: Open) -> None:
@@ -461,6 +564,15 @@ def test_a_camera_that_loses_sharpness_is_shown(start_line: Start, open_page: Op
     expect(worst.locator(".event")).not_to_have_count(0)
     expect(worst.locator(".chart .limit")).to_have_count(1)
     expect(worst.locator(".chart .ring").nth(10)).to_be_attached()
+    worst.locator("summary").click()
+    values, medians = worst.locator("table").all()
+    expect(values.locator("tr")).to_have_count(13)  # its head, and the last 12
+    expect(medians.locator("tr")).to_have_count(13)
+    width = worst.locator("svg").get_attribute("width")
+    assert width is not None
+    page.set_viewport_size({"width": 640, "height": 700})  # all is drawn anew
+    expect(worst.locator("svg")).not_to_have_attribute("width", width)
+    expect(values).to_be_visible()
     expect(page.locator("#status")).to_have_class("warn")
     expect(page.locator("#details")).to_contain_text("camera right is losing sharpness")
 
@@ -499,7 +611,8 @@ def test_a_token_is_asked_for(start_line: Start, open_page: Open) -> None:
     record(station.line, make_row("first"))
     expect(page.locator(".card")).to_have_count(1)
     page.context.clear_cookies()
-    expect(page).to_have_url(f"{station.address}/login", timeout=15_000)
+    page.clock.fast_forward(10_000)  # it asks again
+    expect(page).to_have_url(f"{station.address}/login")
 
 
 def test_without_a_token_there_is_no_login(start_line: Start) -> None:
@@ -618,7 +731,7 @@ def fill(line: Line) -> None:
         record(line, row, size=512)
 
 
-_TOP_PX = 1710  # the page's end is seen on it, not in a document
+_TOP_PX = 1790  # the page's end is seen on it, not in a document
 
 
 def make_small(path: Path, folder: Path) -> None:

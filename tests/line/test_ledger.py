@@ -182,6 +182,7 @@ def test_the_latest_are_chosen_by_what_is_asked(ledger: Ledger) -> None:
         ).result()
     assert [own.id for own in ledger.latest(2)] == [6, 5]
     assert [own.id for own in ledger.latest(9, before=3)] == [2, 1]
+    assert [own.id for own in ledger.latest(2, after=3)] == [4, 5]
     assert [own.id for own in ledger.latest(9, camera_id="left", outcome="FAIL")] == [2]
     assert [own.id for own in ledger.latest(9, part_id="p4")] == [5]
 

@@ -1,26 +1,31 @@
-// Charts: verdicts by hour, and the sharpness of a camera. Drawn in the pixels that there are, so
-// that letters keep their size.
+// Charts: verdicts and yield by hour, and the sharpness of a camera. Drawn in the pixels that there
+// are, so that letters keep their size.
 
-import { clock, day, decimal, draw, make, OUTCOMES, plural, whole } from "./dom.js";
+import {
+  clock, day, decimal, draw, make, moment, OUTCOMES, percent, plural, tabulate, whole,
+} from "./dom.js";
 
 const HOUR_MS = 3_600_000;
 const HOURS = 24;
+const ROWS = 12; // of what a camera's chart shows
 
 // A place that is not shown has no width, and a chart cannot have less than none.
 const widthOf = (place) => Math.max(place.clientWidth, 200);
 
-// Verdicts by hour, stacked. `tell` is given what the hour under the pointer holds, in words.
+// Yield by hour and, below it, verdicts by hour, stacked. `tell` is given what the hour under the
+// pointer holds, in words.
 export function drawHours(place, summary, tell) {
   const slots = listHours(summary);
-  const [width, height] = [widthOf(place), 200];
-  const [left, top, bottom] = [44, 10, height - 24];
+  const [width, height] = [widthOf(place), 280];
+  const [left, highest, top, bottom] = [48, 10, 96, height - 24];
   const step = (width - left) / HOURS;
   const most = Math.max(1, ...slots.map((slot) => slot.total));
   const ticks = ticksBetween(0, most, 4, 1);
   const yOf = (count) => bottom - ((bottom - top) * count) / most;
-  const label = "Images by hour and outcome; the table below has the numbers";
+  const label = "Yield by hour, images by hour and outcome; the table below has the numbers";
   const chart = draw("svg", { width, height, role: "img", "aria-label": label });
   for (const tick of ticks) chart.append(...gridLine(left, width, yOf(tick), whole(tick)));
+  drawYield(chart, slots, (index) => left + (index + 0.5) * step, highest, top - 26);
   const every = [1, 2, 3, 4, 6, 8, 12].find((hours) => hours * step >= 52) ?? HOURS;
   slots.forEach((slot, index) => {
     const x = left + index * step;
@@ -31,7 +36,7 @@ export function drawHours(place, summary, tell) {
     });
     group.append(
       draw("title", {}, slot.words),
-      draw("rect", { class: "behind", x, y: top, width: step, height: bottom - top }),
+      draw("rect", { class: "behind", x, y: highest, width: step, height: bottom - highest }),
     );
     let below = 0;
     for (const outcome of OUTCOMES) {
@@ -54,20 +59,30 @@ export function drawHours(place, summary, tell) {
   place.replaceChildren(chart);
 }
 
+// On a scale of its own, from 0 to 100 %; the line has gaps where nothing was inspected.
+function drawYield(chart, slots, xOf, top, bottom) {
+  const yOf = (share) => bottom - (bottom - top) * share;
+  for (const share of [0, 0.5, 1])
+    chart.append(...gridLine(xOf(-0.5), xOf(HOURS - 0.5), yOf(share), `${100 * share} %`));
+  const known = (index) => slots[index] && slots[index].yield !== null;
+  const places = slots.map((slot, index) => [xOf(index), yOf(slot.yield)]);
+  const steps = places.map(([x, y], index) => `${known(index - 1) ? "L" : "M"}${x} ${y}`);
+  const d = steps.filter((_, index) => known(index)).join("");
+  chart.append(draw("path", { class: "average", d }));
+  places.forEach(([cx, cy], index) => {
+    if (known(index)) chart.append(draw("circle", { class: "share", cx, cy, r: 3 }));
+  });
+}
+
 export function tabulateHours(place, summary) {
   const slots = listHours(summary).filter((slot) => slot.total);
-  const names = ["Hour", ...OUTCOMES].map((name) => make("th", { scope: "col" }, name));
-  const rows = slots.map((slot) =>
-    make(
-      "tr", {},
-      make("th", { scope: "row" }, slot.name),
-      ...OUTCOMES.map((name) => make("td", {}, whole(slot.counts[name] ?? 0))),
-    ),
-  );
+  const rows = slots.map((slot) => [
+    slot.name,
+    ...OUTCOMES.map((name) => whole(slot.counts[name] ?? 0)),
+    percent(slot.yield),
+  ]);
   place.replaceChildren(
-    rows.length
-      ? make("table", {}, make("tr", {}, ...names), ...rows)
-      : "No image came in these hours.",
+    rows.length ? tabulate(["Hour", ...OUTCOMES, "Yield"], rows) : "No image came in these hours.",
   );
 }
 
@@ -82,7 +97,12 @@ function listHours(summary) {
     const parts = OUTCOMES.filter((outcome) => own[outcome]);
     const words = parts.map((outcome) => `${whole(own[outcome])} ${outcome}`).join(", ");
     const total = parts.reduce((sum, outcome) => sum + own[outcome], 0);
-    return { time, counts: own, total, name, words: `${name}: ${words || "no image"}` };
+    const inspected = total - (own.RETAKE ?? 0) - (own.ERROR ?? 0);
+    const share = inspected ? (own.PASS ?? 0) / inspected : null;
+    const told = share === null ? "" : `; yield ${percent(share)}`;
+    return {
+      time, counts: own, total, yield: share, name, words: `${name}: ${words || "no image"}${told}`,
+    };
   });
 }
 
@@ -141,6 +161,20 @@ export function drawSharpness(place, camera) {
       );
   }
   place.replaceChildren(chart);
+}
+
+// The last values that the chart shows, the newest first.
+export function tabulateSharpness(place, camera) {
+  const values = camera.latest.map(([time, value]) => [moment(time), decimal(value)]);
+  const medians = camera.points.map((own) => [
+    moment(own.time), decimal(own.median), decimal(own.ewma),
+  ]);
+  const parts = [
+    [["Image", "Sharpness"], values],
+    [["Median", "Sharpness", "Moving average"], medians],
+  ].filter(([, rows]) => rows.length);
+  const last = (rows) => rows.slice(-ROWS).reverse();
+  place.replaceChildren(...parts.map(([names, rows]) => tabulate(names, last(rows))));
 }
 
 // Writes above and below a part of a chart what it shows and from when to when; returns how times

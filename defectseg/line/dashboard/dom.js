@@ -28,6 +28,18 @@ function fill(element, attributes, children) {
   return element;
 }
 
+// A table; the first cell of a row names it.
+export function tabulate(names, rows) {
+  const head = names.map((name) => make("th", { scope: "col" }, name));
+  const write = ([name, ...values]) =>
+    make(
+      "tr", {},
+      make("th", { scope: "row" }, name),
+      ...values.map((value) => make("td", {}, value)),
+    );
+  return make("table", {}, make("tr", {}, ...head), ...rows.map(write));
+}
+
 // Puts elements in their order and moves only those that are new, so that focus and hover stay.
 export function arrange(place, elements) {
   let next = place.firstChild;
@@ -104,5 +116,7 @@ export const whole = (value) => value.toLocaleString(LANGUAGE);
 
 export const decimal = (value, digits = 3) =>
   value === null ? "none" : value.toLocaleString(LANGUAGE, { maximumSignificantDigits: digits });
+
+export const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
 
 export const plural = (count, word) => `${whole(count)} ${word}${count === 1 ? "" : "s"}`;

@@ -99,8 +99,9 @@ export function whyNoPicture(own) {
   return "No picture: it was not kept, or its time was over and it was removed.";
 }
 
-// Shows one of the pictures of an inspection, and lets people choose which.
-export function showPicture(place, choice, own, chosen, onChoose = () => {}) {
+// Shows one of the pictures of an inspection, and lets people choose which; returns whether there
+// is one. `onShow` is called with the name and the element of each, before it has loaded.
+export function showPicture(place, choice, own, chosen, onShow = () => {}) {
   const { overlay, mask } = own.links;
   const links = { overlay, image: isReadable(own) ? own.links.image : null, mask };
   const names = { overlay: "Overlay", image: "Image", mask: "Mask" };
@@ -110,7 +111,7 @@ export function showPicture(place, choice, own, chosen, onChoose = () => {}) {
     const fail = () => image.replaceWith(make("p", { class: "none" }, "It cannot be shown."));
     const image = make("img", { src: `${links[name]}?width=${LARGE}`, alt, error: fail });
     place.replaceChildren(image);
-    return image;
+    onShow(name, image);
   };
   const selected = there.includes(chosen) ? chosen : there[0];
   const options = there.map((name) =>
@@ -118,19 +119,16 @@ export function showPicture(place, choice, own, chosen, onChoose = () => {}) {
       "label", {},
       make("input", {
         type: "radio", name: `${choice.id}-choice`, value: name, checked: name === selected,
-        change: () => {
-          show(name);
-          onChoose(name);
-        },
+        change: () => show(name),
       }),
       names[name],
     ),
   );
   choice.replaceChildren(choice.querySelector("legend"), ...options);
   choice.hidden = there.length < 2;
-  if (selected) return show(selected);
-  place.replaceChildren(make("p", { class: "none" }, whyNoPicture(own)));
-  return null;
+  if (selected) show(selected);
+  else place.replaceChildren(make("p", { class: "none" }, whyNoPicture(own)));
+  return Boolean(selected);
 }
 
 // Where a score lies between good and bad.

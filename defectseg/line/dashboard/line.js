@@ -1,9 +1,9 @@
 // The station's page: asks again what it shows whenever the station tells that something is new.
 
-import { drawHours, drawSharpness, tabulateHours } from "./charts.js";
+import { drawHours, drawSharpness, tabulateHours, tabulateSharpness } from "./charts.js";
 import {
-  arrange, ask, decimal, exactClock, find, make, moment, OUTCOMES, plural, Refusal, say, today,
-  Unreachable, watch, whole,
+  arrange, ask, decimal, exactClock, find, make, moment, OUTCOMES, percent, plural, Refusal, say,
+  today, Unreachable, watch, whole,
 } from "./dom.js";
 import { listFacts, loadImages, offerCameras, startImages } from "./images.js";
 import { countReviews, loadReviews, startReviews } from "./reviews.js";
@@ -146,7 +146,7 @@ function showFigures() {
   const { totals } = summary;
   for (const outcome of OUTCOMES) say(find(`total-${outcome}`), whole(totals[outcome]));
   const inspected = totals.PASS + totals.FAIL + totals.REVIEW;
-  say(find("yield"), summary.yield === null ? "–" : `${(100 * summary.yield).toFixed(1)} %`);
+  say(find("yield"), percent(summary.yield));
   say(find("inspected"), `PASS, of ${whole(inspected)} inspected`);
   // The hour is part of it: a new one begins without an image, too.
   if (hoursDiffer([summary.hours, summary.time.slice(0, 13)])) {
@@ -197,10 +197,23 @@ function showCameras() {
   const known = new Map([...place.children].map((own) => [own.dataset.key, own]));
   const panels = shown.map((own) => {
     const key = JSON.stringify([own.camera_id, own.product]);
-    return known.get(key) ?? make("article", { class: "panel camera", "data-key": key });
+    return known.get(key) ?? makePanel(key);
   });
   arrange(place, panels);
   shown.forEach((own, index) => fillCamera(panels[index], own));
+}
+
+// The table is made once: whoever opened it, or stands in it, is not disturbed by new values.
+function makePanel(key) {
+  return make(
+    "article", { class: "panel camera", "data-key": key },
+    make("div", { class: "told" }),
+    make(
+      "details", { class: "table" },
+      make("summary", {}, "As a table"),
+      make("div", { class: "wide" }),
+    ),
+  );
 }
 
 function fillCamera(panel, own) {
@@ -221,8 +234,9 @@ function fillCamera(panel, own) {
     make("p", {}, `${own.reason.charAt(0).toUpperCase()}${own.reason.slice(1)}.`),
     make("ul", { class: "events" }, ...own.events.slice(-3).reverse().map(makeEvent)),
   ];
-  panel.replaceChildren(...parts.filter(Boolean));
+  panel.querySelector(".told").replaceChildren(...parts.filter(Boolean));
   drawSharpness(chart, own);
+  tabulateSharpness(panel.querySelector(".wide"), own);
 }
 
 function sayDaysLeft({ days, low, high }) {
@@ -256,6 +270,6 @@ document.addEventListener("visibilitychange", () => {
 });
 setInterval(() => document.hidden || wantAll(), POLL_MS);
 startImages(() => hurry("images"));
-startReviews();
+startReviews(() => hurry("state", "reviews"));
 listen(); // and, once it is open, ask: what happens in between is not missed
 setTimeout(() => asked || wantAll(), PAUSE_MS);
