@@ -18,7 +18,6 @@ from defectseg.errors import DataError, DefectsegError, ImageReadError
 from defectseg.image_io import IMAGE_SUFFIXES, find_images, read_bytes
 from defectseg.inference.cores import count_cores
 from defectseg.inference.folder import printable, product_in_path
-from defectseg.line.archive import IMAGE
 from defectseg.line.job import Job, Source
 from defectseg.line.ledger import SameImageError
 from defectseg.line.models import Model
@@ -323,13 +322,14 @@ class Inbox:
                 "INSERT OR REPLACE INTO inbox VALUES (?,?,?)", row
             )
         )
-        if self._remove and self._station.archive.path(pictures, IMAGE) is not None:
+        if self._remove and pictures:
             marked.result()
             try:
+                self._station.archive.settle(pictures)
                 if _read_state(path) == state:
                     path.unlink()
             except OSError as error:
-                log.warning("%s is kept, but cannot be removed: %s", path, error.strerror)
+                log.warning("%s is recorded, but not removed: %s", path, error)
 
     def _describe(self, path: Path) -> Source:
         relative = PurePosixPath(printable(path.relative_to(self.folder).as_posix()))

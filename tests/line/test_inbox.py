@@ -15,6 +15,7 @@ import pytest
 from defectseg.errors import ConfigError, DataError
 from defectseg.image_io import encode_picture
 from defectseg.line import inbox as inbox_module
+from defectseg.line.archive import Archive
 from defectseg.line.assembly import Line, Setup
 from defectseg.line.inbox import Inbox
 from defectseg.line.records import Inspection
@@ -239,6 +240,20 @@ def test_what_is_not_kept_is_not_taken(start: Callable[..., Running], folder: Pa
     assert {row.name for row in rows if row.outcome == "ERROR"} == left
     time.sleep(0.3)
     assert len(station.line.ledger.latest(9)) == 5
+
+
+def test_what_is_not_on_disk_for_good_is_not_taken(
+    start: Callable[..., Running], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Archive, pictures: str) -> None:
+        raise OSError("the disk does not answer")
+
+    monkeypatch.setattr(Archive, "settle", fail)
+    put(folder, "a.png", draw_file(1))
+    (row,) = wait_for(start(remove=True), 1)
+    assert row.final
+    time.sleep(0.2)
+    assert (folder / "a.png").exists()
 
 
 @pytest.mark.parametrize("remove", [True, False])
