@@ -60,6 +60,7 @@ class Job:
     received_at: str = field(default_factory=now)
     begun: float = field(default_factory=time.monotonic)
     started: float = 0.0
+    answered: bool = False  # by the network
     verdict: "Future[Recorded]" = field(default_factory=lambda: _running_future())
     _claim: threading.Lock = field(default_factory=threading.Lock)
 

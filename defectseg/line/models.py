@@ -71,15 +71,20 @@ class Model:
         return tuple(self.bundle.calibration.gate.products)
 
     def inspect(
-        self, image: npt.NDArray[np.uint8], product: str, *, alone: bool = False
+        self,
+        image: npt.NDArray[np.uint8],
+        product: str,
+        *,
+        is_alone: Callable[[], bool] = lambda: False,
     ) -> Inspection:
         """Inspect an image of ``(H, W)`` or ``(H, W, 3)`` uint8, by the product's rule.
 
-        It is answered sooner if it is `alone`, more are answered in the same time if it is not.
+        It is answered sooner if it `is_alone` when it comes to the network, more are answered in
+        the same time if it is not.
         """
-        predictor = self.alone if alone else self.predictor
         rule = self.rules.products.get(product)
-        quality = predictor.judge(image, product)
+        quality = self.predictor.judge(image, product)
+        predictor = self.alone if is_alone() else self.predictor
         probability = blank_ignored(predictor.engine.probability(image), rule)
         inspection = predictor.conclude(probability, quality, product)
         return apply_rule(inspection, rule, self.bundle.calibration.thresholds)
@@ -119,8 +124,8 @@ def open_model(folder: Path, rules: Rules) -> Model:
     for product, gate in calibration.gate.products.items():
         shape = (gate.heights_px[1], gate.widths_px[1])
         noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        for by_itself in (True, False):
-            model.inspect(noise, product, alone=by_itself)
+        model.inspect(noise, product, is_alone=lambda: True)
+        model.inspect(noise, product, is_alone=lambda: False)
     return model
 
 

@@ -291,9 +291,8 @@ class Station:
                     error=describe_unknown(job.model),
                     reasons=("could not be inspected",),
                 )
-            with self._lock:
-                alone = len(self._at_work) == 1 and self._waiting.empty()
-            inspected = job.model.inspect(image, product, alone=alone)
+            inspected = job.model.inspect(image, product, is_alone=self._is_alone)
+            job.answered = True
             described = describe_job(job, image, inspected)
         except ImageReadError as error:  # as it will be the next time
             reasons = ("could not be inspected",)
@@ -307,6 +306,12 @@ class Station:
             self.problem = _describe_disk(error)
             return describe_job(job, image, error=self.problem, reasons=(NOT_KEPT,))
         return replace(described, pictures=pictures)
+
+    def _is_alone(self) -> bool:
+        """Return whether but one image is not yet through the network: it may have all cores."""
+        with self._lock:
+            left = sum(not job.answered for job in self._at_work.values())
+        return left == 1 and self._waiting.empty()
 
     def _too_late(self, job: Job) -> Inspection:
         reason = f"not inspected within {self.limits.timeout_s:g} s"

@@ -398,11 +398,11 @@ def test_prediction_starts_without_tensorflow() -> None:
 
 @pytest.mark.slow
 def test_large_image_is_inspected_at_its_own_size(bundle_folder: Path, tmp_path: Path) -> None:
-    tile = np.tile(draw("Class1", 1, size=512), (6, 8))[:3000, :4000]
+    tile = np.tile(draw("Class1", 1, size=512), (3, 4))[:1500, :2000]
     (tmp_path / "in").mkdir()
     write_gray(tmp_path / "in" / "large.png", tile)
     bundle = load_bundle(bundle_folder)
     result = predict_folder(bundle, tmp_path / "in", tmp_path / "out", product="Class1")
     assert not result.outcomes["ERROR"]
-    assert read_image(tmp_path / "out" / "masks" / "large.png").shape == (3000, 4000)
-    assert read_image(tmp_path / "out" / "overlays" / "large.jpg").shape[:2] == (3000, 4000)
+    assert read_image(tmp_path / "out" / "masks" / "large.png").shape == (1500, 2000)
+    assert read_image(tmp_path / "out" / "overlays" / "large.jpg").shape[:2] == (1500, 2000)

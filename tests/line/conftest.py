@@ -1,6 +1,7 @@
 """Stations at work: with a small trained bundle, on loopback, in this process."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,14 @@ def draw_file(seed: int, *, defective: bool = False, product: str = "Class1") ->
 def set_engine(model: Model, engine: Any) -> None:
     """Have another engine answer, for single images and for many."""
     model.predictor.engine = model.alone.engine = engine
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @dataclass

@@ -19,8 +19,8 @@ from defectseg.line.assembly import Line, Setup
 from defectseg.line.ledger import Ledger
 from defectseg.line.records import Event
 from defectseg.line.settings import LineSettings
-from tests.line.conftest import Running, draw_file, run_line
-from tests.line.test_courier import let_nothing_be_written, wait_until, web_server
+from tests.line.conftest import Running, draw_file, run_line, wait_until
+from tests.line.test_courier import let_nothing_be_written, web_server
 from tests.line.test_ledger import row
 from tests.line.test_models import change_limits, make_blind
 

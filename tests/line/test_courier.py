@@ -19,6 +19,7 @@ from defectseg.line.alarms import Alarm
 from defectseg.line.courier import SCHEMA, Courier
 from defectseg.line.settings import Alarms
 from defectseg.line.store import Store
+from tests.line.conftest import wait_until
 
 ALARM = Alarm("LOW", "left", "too low ü", "2026-01-31T08:00:00.000+00:00")
 TOLD = {"kind": "LOW", "camera_id": "left", "message": "too low ü", "time": ALARM.time}
@@ -34,13 +35,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courier_module, "_FIRST_WAIT_S", 0.05)
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from defectseg.line.records import Inspection
 from defectseg.line.rules import load_rules
 from defectseg.line.settings import Limits
 from defectseg.line.station import NotInspectedError, QueueFullError, Station, TooLargeError
-from tests.line.conftest import draw, draw_file, set_engine
+from tests.line.conftest import draw, draw_file, set_engine, wait_until
 
 
 class Gated:
@@ -133,9 +133,33 @@ def test_a_single_image_and_one_of_many_are_judged_alike(make: Callable[..., AtW
     assert model.alone.engine is not model.predictor.engine
     for number in range(4):
         image = draw(number, defective=number % 2 == 0)
-        one, many = (model.inspect(image, "Class1", alone=alone) for alone in (True, False))
+        one = model.inspect(image, "Class1", is_alone=lambda: True)
+        many = model.inspect(image, "Class1", is_alone=lambda: False)
         assert one.verdict == many.verdict
         assert one.score == pytest.approx(many.score, abs=1e-5)
+
+
+def test_all_cores_answer_an_image_while_no_other_waits_for_an_answer(
+    make: Callable[..., AtWork],
+) -> None:
+    own = make()
+    model = own.slot.current
+    assert model is not None
+    alone, many = Gated(model.alone.engine), Gated(model.predictor.engine)
+    model.alone.engine, model.predictor.engine = alone, many
+    first = own.submit(draw_file(1))
+    wait_until(lambda: alone.waiting == 1)
+    second = own.submit(draw_file(2))
+    wait_until(lambda: many.waiting == 1)
+    alone.go.set()
+    first.verdict.result(20)
+    third = own.submit(draw_file(3))  # the second is not answered yet
+    wait_until(lambda: many.waiting == 2)
+    many.go.set()
+    for job in (second, third):
+        job.verdict.result(20)
+    assert own.inspect(draw_file(4)).inspection.final
+    assert (alone.waiting, many.waiting) == (2, 2)
 
 
 def test_the_same_again_is_answered_by_what_was_recorded(make: Callable[..., AtWork]) -> None:
