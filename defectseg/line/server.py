@@ -5,7 +5,9 @@ import json
 import logging
 import resource
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ _BACKLOG = 256  # connections that may be accepted at once, before those that ar
 _SPARE_FILES = 128  # beside the connections
 _LEAST_READ = 1 << 16  # bytes of an answer that are to be taken in within the time for a request
 _END_S = 10
+_IMAGE_THREADS = 8  # that images are handed on by; some may wait for a disk
 
 
 def check_access(host: str, token: str | None) -> None:
@@ -136,6 +139,7 @@ class _Server(uvicorn.Server):
         self._on_start = on_start
 
     async def startup(self, sockets: Any = None) -> None:
+        asyncio.get_running_loop().set_default_executor(_start_threads(_IMAGE_THREADS))
         await super().startup(sockets)
         if self.started:
             name, port = self.servers[0].sockets[0].getsockname()[:2]
@@ -148,6 +152,15 @@ class _Server(uvicorn.Server):
         finally:
             # Before uvicorn hands on the signal, which may end the process at once.
             await asyncio.to_thread(self._line.close)
+
+
+def _start_threads(count: int) -> ThreadPoolExecutor:
+    """Return a pool whose threads are all there: what they hold does not grow at work."""
+    pool = ThreadPoolExecutor(count, "images")
+    all_there = threading.Barrier(count)
+    for _ in range(count):
+        pool.submit(all_there.wait)
+    return pool
 
 
 def _allow_files(count: int) -> None:
