@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,14 +80,18 @@ class Model:
     ) -> Inspection:
         """Inspect an image of ``(H, W)`` or ``(H, W, 3)`` uint8, by the product's rule.
 
-        It is answered sooner if it `is_alone` when it comes to the network, more are answered in
-        the same time if it is not.
+        It is answered sooner if it is told to be alone, more are answered in the same time if not.
         """
         rule = self.rules.products.get(product)
-        quality = self.predictor.judge(image, product)
-        predictor = self.alone if is_alone() else self.predictor
-        probability = blank_ignored(predictor.engine.probability(image), rule)
-        inspection = predictor.conclude(probability, quality, product)
+        if is_alone():
+            with ThreadPoolExecutor(1) as beside:
+                judged = beside.submit(self.alone.judge, image, product)
+                probability = self.alone.engine.probability(image)
+            quality = judged.result()
+        else:
+            quality = self.predictor.judge(image, product)
+            probability = self.predictor.engine.probability(image)
+        inspection = self.predictor.conclude(blank_ignored(probability, rule), quality, product)
         return apply_rule(inspection, rule, self.bundle.calibration.thresholds)
 
 
