@@ -20,7 +20,7 @@ def line(
         Path | None,
         typer.Option(
             help="A bundle. One that is copied over it is checked and judges from then on, and so "
-            "does one that the page's interface chooses, also after the next start."
+            "does one that POST /v1/models chooses, also after the next start."
         ),
     ] = None,
     station: Station = Path("runs/line"),

@@ -366,7 +366,10 @@ class Station:
 
 def describe_unknown(model: Model) -> str:
     """Return what is wrong with an image whose product is none of the model's."""
-    return f"no product that the model knows ({', '.join(model.products)}) is named"
+    return (
+        f"no product that the model knows ({', '.join(model.products)}) is named: neither by a "
+        "folder in the file's path nor by --product"
+    )
 
 
 def _describe_disk(error: OSError) -> str:
