@@ -68,6 +68,11 @@ def line(
         return
     if model is None:
         raise ConfigError("--model is missing: name a bundle, such as runs/demo/bundle.")
+    if inbox is None and (take or product is not None):
+        raise ConfigError(
+            f"{'--take' if take else '--product'} is of files in a folder, and none is named: name "
+            "it by --inbox. Images that come by HTTP say themselves what they show."
+        )
     line_commands.run(
         model,
         station,

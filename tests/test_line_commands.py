@@ -103,6 +103,8 @@ def test_what_is_wrong_ends_with_a_message(tmp_path: Path, bundle_folder: Path) 
     (tmp_path / "short").write_text("short")
     for options, message in (
         (("--station", tmp_path), "--model is missing"),
+        (("--model", bundle_folder, "--take"), "name it by --inbox"),
+        (("--model", bundle_folder, "--product", "Class1"), "name it by --inbox"),
         ((*good, "--host", "0.0.0.0"), "a token is required"),
         ((*good, "--token-file", tmp_path / "short"), "expected 16 or more"),
         ((*good, "--token-file", tmp_path / "none"), "cannot be read"),

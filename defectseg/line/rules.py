@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Self
@@ -142,9 +143,10 @@ def _find_misplaced(name: str, rule: Rule, gate: Gate) -> list[str]:
     return problems
 
 
-def measure_ignored(rule: Rule | None, shape_hw: tuple[int, int]) -> float:
+@lru_cache  # the images of a line have few sizes
+def measure_ignored(rule: Rule, shape_hw: tuple[int, int]) -> float:
     """Return the share of an image, of some height and width, that its product's rule ignores."""
-    if rule is None or not rule.ignore:
+    if not rule.ignore:
         return 0.0
     ignored = np.zeros(shape_hw, bool)
     for rectangle in _to_slices(rule):
