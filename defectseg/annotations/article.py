@@ -5,13 +5,8 @@ A row of ``labels.txt`` is ``index  semi_major  semi_minor  angle  x  y``; index
 
 from pathlib import Path
 
-from defectseg.annotations.ellipse import (
-    ELLIPSE_FIELDS,
-    Ellipse,
-    LabelledImage,
-    LabelSet,
-    parse_ellipse,
-)
+from defectseg.annotations.ellipse import ELLIPSE_FIELDS, Ellipse, parse_ellipse
+from defectseg.annotations.labels import LabelledImage, LabelSet
 from defectseg.errors import Problem
 from defectseg.image_io import IMAGE_SUFFIXES
 

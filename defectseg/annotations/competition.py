@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from defectseg.annotations.ellipse import LabelledImage, LabelSet
+from defectseg.annotations.labels import LabelledImage, LabelSet
 from defectseg.errors import Problem
 from defectseg.image_io import IMAGE_SUFFIXES
 

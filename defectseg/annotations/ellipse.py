@@ -1,9 +1,8 @@
-"""The records that every label reader returns, and the check of an ellipse's five numbers."""
+"""The ellipse, and the check of its five numbers."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from defectseg.errors import Problem
 
@@ -28,6 +27,8 @@ class Ellipse:
         Centre: column and row, in pixels, **1-based**. In array indices it is ``(y - 1, x - 1)``.
     source : str
         Where it was read, as ``labels.txt:12``, for messages. Not part of the ellipse's identity.
+    label : str
+        What kind of defect it is, where the labels tell. Not part of its identity either.
     """
 
     semi_major: float
@@ -36,56 +37,7 @@ class Ellipse:
     x: float
     y: float
     source: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """An image, and what is known of its defects.
-
-    Attributes
-    ----------
-    image : Path
-        The image file.
-    product : str
-        What is seen: images of one product share a texture, a camera and a quality limit.
-    ellipses : tuple of Ellipse
-        The defects, where the label is ellipses. Several may lie on one image.
-    mask : Path or None
-        The label, where it is a picture of the same size as the image.
-    split : str or None
-        ``"train"`` or ``"test"`` where the data set's authors have already divided it.
-    source : str
-        Where a row calls it defective, as ``Labels.txt:12``; its mask may then not be empty.
-
-    An image without ellipses and without mask is defect-free.
-    """
-
-    image: Path
-    product: str
-    ellipses: tuple[Ellipse, ...] = ()
-    mask: Path | None = None
-    split: str | None = None
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """What a reader found in a folder.
-
-    Attributes
-    ----------
-    images : tuple of LabelledImage
-        Every image whose label is known, in the order of the folders and names.
-    problems : tuple of Problem
-        Rows and files that are wrong.
-    rows_without_image, images_without_row : tuple of (str, Problem)
-        Labels and images that found no partner, each with its product.
-    """
-
-    images: tuple[LabelledImage, ...]
-    problems: tuple[Problem, ...] = ()
-    rows_without_image: tuple[tuple[str, Problem], ...] = ()
-    images_without_row: tuple[tuple[str, Problem], ...] = ()
+    label: str = field(default="", compare=False)
 
 
 def parse_ellipse(fields: Mapping[str, str], source: str) -> Ellipse | list[Problem]:
@@ -122,4 +74,7 @@ def parse_ellipse(fields: Mapping[str, str], source: str) -> Ellipse | list[Prob
             fix = "Correct or remove the row."
             problems.append(Problem(source, f"{name} = {text!r}", expected, fix))
         numbers[name] = number
-    return problems or Ellipse(**numbers, source=source)
+    if problems:
+        return problems
+    semi_major, semi_minor, angle, x, y = (numbers[name] for name in ELLIPSE_FIELDS)
+    return Ellipse(semi_major, semi_minor, angle, x, y, source)

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import ModuleType
 
 from defectseg.annotations import article, competition, mask_pairs, table
-from defectseg.annotations.ellipse import LabelSet
+from defectseg.annotations.labels import LabelSet
 from defectseg.errors import DataError, Problem
 
 READERS: dict[str, ModuleType] = {

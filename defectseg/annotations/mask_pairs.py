@@ -6,7 +6,7 @@ Either side by side in one folder, the mask as PNG and the image in another form
 
 from pathlib import Path
 
-from defectseg.annotations.ellipse import LabelledImage, LabelSet
+from defectseg.annotations.labels import LabelledImage, LabelSet
 from defectseg.errors import Problem
 from defectseg.image_io import FoundFile, find_images
 

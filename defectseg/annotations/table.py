@@ -8,13 +8,8 @@ whose five numbers are all left empty.
 import csv
 from pathlib import Path
 
-from defectseg.annotations.ellipse import (
-    ELLIPSE_FIELDS,
-    Ellipse,
-    LabelledImage,
-    LabelSet,
-    parse_ellipse,
-)
+from defectseg.annotations.ellipse import ELLIPSE_FIELDS, Ellipse, parse_ellipse
+from defectseg.annotations.labels import LabelledImage, LabelSet
 from defectseg.errors import DataError, Problem
 from defectseg.image_io import find_images
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from defectseg.annotations.ellipse import LabelledImage
-from defectseg.dataset.masks import rasterise_ellipses
+from defectseg.annotations.ellipse import Ellipse
+from defectseg.annotations.labels import LabelledImage, Shape
+from defectseg.annotations.outline import Polygon
+from defectseg.dataset.masks import rasterise
 from defectseg.errors import ImageReadError, Problem
 from defectseg.image_io import decode_image, read_bytes, read_mask
 
@@ -52,6 +54,11 @@ def _check(label: LabelledImage) -> CheckedImage | list[Problem]:
         fix = "Replace the image, or remove it and its label."
         return [_unreadable(label.image, error, fix)]
     height, width = image.shape[:2]
+    if label.shape_hw not in (None, (height, width)):
+        found = f"an image of {width}×{height} pixels"
+        expected = f"{label.shape_hw[1]}×{label.shape_hw[0]}, on which its label was drawn"
+        fix = "Put the image there that was labelled, or label this one."
+        return [Problem(str(label.image), found, expected, fix)]
     try:
         mask = make_mask(label, (height, width))
     except ImageReadError as error:
@@ -66,21 +73,31 @@ def _check(label: LabelledImage) -> CheckedImage | list[Problem]:
         return [Problem(label.source, found, "a mask with the defect", fix)]
     outside = [
         Problem(
-            ellipse.source,
-            "an ellipse that covers no pixel: it is outside its image of "
-            f"{width}×{height} pixels, or too small (centre {ellipse.x:g}, {ellipse.y:g}, "
-            f"semi-axes {ellipse.semi_major:g}, {ellipse.semi_minor:g})",
+            shape.source,
+            f"{_describe(shape)} that covers no pixel: it is outside its image of "
+            f"{width}×{height} pixels, or too small",
             "at least one pixel inside",
-            "Correct or remove the row.",
+            "Correct or remove it.",
         )
-        for ellipse in label.ellipses
-        if not rasterise_ellipses([ellipse], (height, width)).any()
+        for shape in label.shapes
+        if not rasterise([shape], (height, width)).any()
     ]
     if outside:
         return outside
     pixels = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
     file_hash = hashlib.sha256(data).hexdigest()
     return CheckedImage(label, bool(mask.any()), (height, width), file_hash, pixels)
+
+
+def _describe(shape: Shape) -> str:
+    if isinstance(shape, Ellipse):
+        return (
+            f"an ellipse (centre {shape.x:g}, {shape.y:g}, "
+            f"semi-axes {shape.semi_major:g}, {shape.semi_minor:g})"
+        )
+    if isinstance(shape, Polygon):
+        return f"a polygon of {len(shape.vertices_xy)} corners"
+    return "a painted mask"
 
 
 def _unreadable(path: Path | None, error: ImageReadError, fix: str) -> Problem:
@@ -94,7 +111,7 @@ def make_mask(label: LabelledImage, shape_hw: tuple[int, int]) -> npt.NDArray[np
     """Return the mask of a label, ``(H, W)`` uint8, 0 or 1: read, or rasterised."""
     if label.mask is not None:
         return read_mask(label.mask)
-    return rasterise_ellipses(label.ellipses, shape_hw)
+    return rasterise(label.shapes, shape_hw)
 
 
 def find_contradictions(checked: Sequence[CheckedImage]) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Ellipses to masks."""
+"""Ellipses and other drawn shapes to masks."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,8 @@ import numpy.typing as npt
 from skimage import draw
 
 from defectseg.annotations.ellipse import Ellipse
+from defectseg.annotations.labels import Shape
+from defectseg.annotations.outline import PixelMask, Polygon
 
 
 def wrap_angle(angle: float) -> float:
@@ -14,15 +16,14 @@ def wrap_angle(angle: float) -> float:
     return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
-def rasterise_ellipses(
-    ellipses: Iterable[Ellipse], shape_hw: tuple[int, int]
-) -> npt.NDArray[np.uint8]:
-    """Draw ellipses into a mask.
+def rasterise(shapes: Iterable[Shape], shape_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Draw ellipses, polygons and masks of single pixels into a mask.
 
     Parameters
     ----------
-    ellipses : iterable of Ellipse
-        DAGM convention; see `Ellipse`. What lies beyond the border is cut off.
+    shapes : iterable of Ellipse, Polygon or PixelMask
+        What lies beyond the border is cut off. A pixel belongs to a polygon if its centre lies
+        inside.
     shape_hw : tuple of int
         Height and width of the mask, in pixels.
 
@@ -33,20 +34,31 @@ def rasterise_ellipses(
 
     Notes
     -----
-    Reproduces the official DAGM 2007 masks pixel for pixel (Wieler & Hahn, 2007). Two things
-    matter: the centre is 1-based, and ``skimage.draw.ellipse`` turns counter-clockwise, against
-    the labels.
+    With ellipses it reproduces the official DAGM 2007 masks pixel for pixel (Wieler & Hahn,
+    2007). Two things matter: the centre is 1-based, and ``skimage.draw.ellipse`` turns
+    counter-clockwise, against the labels.
     """
     mask = np.zeros(shape_hw, np.uint8)
-    for ellipse in ellipses:
-        mask[ellipse_pixels(ellipse, shape_hw)] = 1
+    for shape in shapes:
+        if isinstance(shape, Ellipse):
+            mask[ellipse_pixels(shape, shape_hw)] = 1
+        elif isinstance(shape, Polygon):
+            columns, rows = np.transpose(shape.vertices_xy) - 1
+            mask[draw.polygon(rows, columns, shape_hw)] = 1
+        else:
+            mask |= _decode(shape)
     return mask
+
+
+def _decode(painted: PixelMask) -> npt.NDArray[np.uint8]:
+    values = (np.arange(len(painted.run_lengths)) % 2).astype(np.uint8)
+    return np.repeat(values, painted.run_lengths).reshape(painted.shape_hw, order="F")
 
 
 def ellipse_pixels(
     ellipse: Ellipse, shape_hw: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows and columns of an ellipse's pixels; see `rasterise_ellipses`."""
+    """Return the rows and columns of an ellipse's pixels; see `rasterise`."""
     rows, columns = draw.ellipse(
         r=ellipse.y - 1,
         c=ellipse.x - 1,

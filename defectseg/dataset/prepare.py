@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectseg.annotations.ellipse import LabelSet
+from defectseg.annotations.ellipse import Ellipse
+from defectseg.annotations.labels import LabelSet
 from defectseg.annotations.layouts import detect_layout, read_labels
 from defectseg.atomic import staged_folder, write_atomically
 from defectseg.dataset import manifest
@@ -172,10 +173,10 @@ def _summarise(
         split = Counter(name for image, name in pairs if image.label.product == product)
         good = [image for image in own if not image.defective]
         crossing = [
-            ellipse
+            shape
             for image in own
-            for ellipse in image.label.ellipses
-            if crosses_border(ellipse, image.shape_hw)
+            for shape in image.label.shapes
+            if isinstance(shape, Ellipse) and crosses_border(shape, image.shape_hw)
         ]
         summary.append(
             ProductSummary(

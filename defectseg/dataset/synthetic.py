@@ -15,7 +15,7 @@ import numpy.typing as npt
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.atomic import write_atomically
 from defectseg.dataset import textures
-from defectseg.dataset.masks import rasterise_ellipses
+from defectseg.dataset.masks import rasterise
 from defectseg.dataset.textures import Damage, Field, Random
 from defectseg.errors import ConfigError
 from defectseg.image_io import write_gray
@@ -175,7 +175,7 @@ def _draw_ellipse(made: Product, size: int, rng: Random) -> Ellipse:
         values = (semi_major, semi_minor, angle, scale * draw(made.x), scale * draw(made.y))
         a, b, turn, x, y = (round(value, 2) for value in values)
         ellipse = Ellipse(a, b, turn, x, y)
-        inside = int(rasterise_ellipses([ellipse], (size, size)).sum())
+        inside = int(rasterise([ellipse], (size, size)).sum())
         if inside >= MIN_VISIBLE * np.pi * semi_major * semi_minor:
             return ellipse
 

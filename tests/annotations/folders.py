@@ -53,7 +53,7 @@ def read_any(root: Path) -> tuple[str, list[tuple[str, str, int, str | None, str
         (
             image.image.relative_to(root).as_posix(),
             image.product,
-            len(image.ellipses),
+            len(image.shapes),
             image.mask.relative_to(root).as_posix() if image.mask else None,
             image.split,
         )

@@ -37,13 +37,13 @@ def test_good_and_defective_images_of_each_product(tmp_path: Path) -> None:
 
 def test_several_ellipses_of_one_image_are_kept_in_order(tmp_path: Path) -> None:
     make(tmp_path, "1 3 6 -3.12 15 15", "1 5 3 0 10 11")
-    by_name = {image.image.name: image for image in article.read(tmp_path).images if image.ellipses}
-    assert by_name["1.png"].ellipses == (
+    by_name = {image.image.name: image for image in article.read(tmp_path).images if image.shapes}
+    assert by_name["1.png"].shapes == (
         Ellipse(5, 3, 0, 10, 10),
         Ellipse(3, 6, -3.12, 15, 15),
         Ellipse(5, 3, 0, 10, 11),
     )
-    assert by_name["1.png"].ellipses[1].source == f"{tmp_path / 'Class1_def' / 'labels.txt'}:3"
+    assert by_name["1.png"].shapes[1].source == f"{tmp_path / 'Class1_def' / 'labels.txt'}:3"
 
 
 def test_numbers_and_names_need_not_be_written_alike(tmp_path: Path) -> None:

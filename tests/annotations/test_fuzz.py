@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from defectseg.annotations.ellipse import ELLIPSE_FIELDS, LARGEST_PX, Ellipse, LabelSet
+from defectseg.annotations.ellipse import ELLIPSE_FIELDS, LARGEST_PX, Ellipse
+from defectseg.annotations.labels import LabelSet
 from defectseg.annotations.layouts import READERS, detect_layout, read_labels
 from defectseg.errors import DataError, DefectsegError
 from defectseg.image_io import find_images
@@ -104,8 +105,8 @@ def read_checked(root: Path, layout: str) -> LabelSet | None:
         assert os.path.lexists(label.image)  # whether it can be read is seen later
         assert label.mask is None or os.path.lexists(label.mask)
         # An image that its authors call defective is never one of the good ones.
-        assert layout != "article" or label.ellipses or label.image.parent.name != "Class1_def"
-        for ellipse in label.ellipses:
+        assert layout != "article" or label.shapes or label.image.parent.name != "Class1_def"
+        for ellipse in label.shapes:
             assert 0 < ellipse.semi_major <= LARGEST_PX
             assert 0 < ellipse.semi_minor <= LARGEST_PX
             assert max(abs(ellipse.x), abs(ellipse.y)) <= LARGEST_PX
@@ -296,7 +297,7 @@ def test_a_row_with_another_cell_is_read_as_it_stands_or_is_a_problem(
         # it is no row of the image.
         assert place == 0 or len(f"{row}.".splitlines()) > 1 or "1.png" not in names
         return
-    found = [ellipse for label in labels.images for ellipse in label.ellipses]
+    found = [ellipse for label in labels.images for ellipse in label.shapes]
     assert len(found) == (2 if row.strip() else 1)
     if row.strip():
         # Whatever Python takes for a number; spaces around it do not count.
@@ -341,7 +342,7 @@ def test_the_articles_rows_are_read_back(
     assert labels is not None
     assert problem_count(labels) == 0
     found = {
-        int(label.image.stem): label.ellipses
+        int(label.image.stem): label.shapes
         for label in labels.images
         if label.image.parent.name == "Class1_def"
     }
@@ -381,7 +382,7 @@ def test_the_tables_rows_are_read_back_in_any_order_of_columns(
     assert labels is not None
     assert problem_count(labels) == 0
     root = folders["table"].root
-    found = {label.image.relative_to(root).as_posix(): label.ellipses for label in labels.images}
+    found = {label.image.relative_to(root).as_posix(): label.shapes for label in labels.images}
     # Images that no row names are good ones.
     assert found == {name: tuple(own for other, own in ellipses if other == name) for name in TABLE}
 

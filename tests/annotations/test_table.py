@@ -51,7 +51,7 @@ def test_each_way_to_write_the_table_gives_the_same(
             ("b/3.png", "b", 0, None, None),
         ],
     )
-    ellipses = [ellipse for image in table.read(tmp_path).images for ellipse in image.ellipses]
+    ellipses = [ellipse for image in table.read(tmp_path).images for ellipse in image.shapes]
     assert ellipses == [Ellipse(5, 3, 0.5, 10, 12), Ellipse(4, 2, 0, 20, 12)]
 
 

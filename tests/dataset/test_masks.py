@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from defectseg.annotations import article
 from defectseg.annotations.ellipse import Ellipse
-from defectseg.dataset.masks import crosses_border, rasterise_ellipses, wrap_angle
+from defectseg.annotations.outline import PixelMask, Polygon
+from defectseg.dataset.masks import crosses_border, rasterise, wrap_angle
 from defectseg.image_io import read_image, read_mask
 
 
 def draw(*ellipses: Ellipse, shape_hw: tuple[int, int] = (7, 7)) -> list[str]:
     """The mask as text, a row a line: # on the defect."""
-    mask = rasterise_ellipses(ellipses, shape_hw)
+    mask = rasterise(ellipses, shape_hw)
     assert (mask.shape, mask.dtype) == (shape_hw, np.uint8)
     return ["".join(".#"[pixel] for pixel in row) for row in mask]
 
@@ -104,8 +105,28 @@ def test_what_lies_beyond_the_border_is_cut_off() -> None:
 
 def test_several_ellipses_are_joined_and_an_overlap_counts_once() -> None:
     # 3×3 around columns 2 and 3 of row 1: 3×4 pixels, all of them 1.
-    mask = rasterise_ellipses([Ellipse(2, 2, 0, 3, 2), Ellipse(2, 2, 0, 4, 2)], (3, 7))
+    mask = rasterise([Ellipse(2, 2, 0, 3, 2), Ellipse(2, 2, 0, 4, 2)], (3, 7))
     assert mask.tolist() == [[0, 1, 1, 1, 1, 0, 0]] * 3
+
+
+def test_polygon_takes_the_pixels_whose_centres_lie_inside() -> None:
+    # From the centre of column 2 to beyond that of column 4, from row 1 to beyond row 2; 1-based.
+    corners = ((1.6, 0.6), (4.4, 0.6), (4.4, 2.4), (1.6, 2.4))
+    assert rasterise([Polygon(corners)], (3, 6)).tolist() == [
+        [0, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_painted_mask_is_joined_with_what_is_drawn() -> None:
+    # COCO counts down the columns: 2 pixels of 0, then 1 and 1 more of the next column, 8 of 0.
+    painted = PixelMask((2, 2, 8), (3, 4))
+    assert rasterise([painted, Ellipse(0.5, 0.5, 0, 4, 3)], (3, 4)).tolist() == [
+        [0, 1, 0, 0],
+        [0, 0, 0, 0],
+        [1, 0, 0, 1],
+    ]
 
 
 def test_no_ellipse_is_an_empty_mask() -> None:
@@ -121,7 +142,7 @@ def test_no_ellipse_is_an_empty_mask() -> None:
 )
 def test_angles_beyond_half_a_turn(angle: float, wrapped: float, rows: int, columns: int) -> None:
     assert wrap_angle(angle) == pytest.approx(wrapped, abs=1e-12)
-    mask = rasterise_ellipses([Ellipse(3, 0.9, angle, 4, 4)], (7, 7))
+    mask = rasterise([Ellipse(3, 0.9, angle, 4, 4)], (7, 7))
     assert (mask.any(axis=1).sum(), mask.any(axis=0).sum()) == (rows, columns)
 
 
@@ -163,7 +184,7 @@ def test_nothing_is_cut_off_from_an_ellipse_that_does_not_cross(ellipse: Ellipse
     def area(margin: int) -> int:
         moved = (ellipse.x + margin, ellipse.y + margin)
         whole = Ellipse(ellipse.semi_major, ellipse.semi_minor, ellipse.angle, *moved)
-        mask = rasterise_ellipses([whole], (20 + 2 * margin, 24 + 2 * margin))
+        mask = rasterise([whole], (20 + 2 * margin, 24 + 2 * margin))
         return int(mask.sum())
 
     if crosses_border(ellipse, (20, 24)):
@@ -179,10 +200,10 @@ def test_official_masks_come_out_pixel_for_pixel(real_data: Path) -> None:
     assert not labels.problems
     compared = 0
     for image in labels.images:
-        if not image.ellipses:
+        if not image.shapes:
             continue
         height, width = read_image(image.image).shape
         official = read_mask(root / "Class1_def_masks" / f"{image.image.stem}.png")
-        np.testing.assert_array_equal(rasterise_ellipses(image.ellipses, (height, width)), official)
+        np.testing.assert_array_equal(rasterise(image.shapes, (height, width)), official)
         compared += 1
     assert compared == 40

@@ -9,7 +9,7 @@ from PIL import Image
 
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.manifest import COLUMNS, read_manifest
-from defectseg.dataset.masks import rasterise_ellipses
+from defectseg.dataset.masks import rasterise
 from defectseg.dataset.prepare import ProductSummary, prepare
 from defectseg.errors import ConfigError, DataError
 from defectseg.image_io import read_image, read_mask, write_gray
@@ -78,7 +78,7 @@ def test_manifest_has_a_row_an_image_with_what_is_known_of_it(tmp_path: Path) ->
 def test_masks_are_0_and_255_in_the_size_of_the_image(tmp_path: Path) -> None:
     prepare(make(tmp_path / "raw"), tmp_path / "out")
     mask = read_image(tmp_path / "out" / "masks" / "gear" / "1.png")
-    np.testing.assert_array_equal(mask, 255 * rasterise_ellipses([TILTED], (HEIGHT, WIDTH)))
+    np.testing.assert_array_equal(mask, 255 * rasterise([TILTED], (HEIGHT, WIDTH)))
 
 
 def test_audit_sheet_has_its_line_on_the_border_of_the_defect(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_audit_sheet_has_its_line_on_the_border_of_the_defect(tmp_path: Path) ->
     # The first tile lies 8 pixels from the corner and is not shrunk.
     tile = sheet[8 : 8 + HEIGHT, 8 : 8 + WIDTH]
     red = (tile == RED).all(axis=2)
-    mask = np.pad(rasterise_ellipses([TILTED], (HEIGHT, WIDTH)), 1)
+    mask = np.pad(rasterise([TILTED], (HEIGHT, WIDTH)), 1)
     beside = [mask[:-2, 1:-1], mask[2:, 1:-1], mask[1:-1, :-2], mask[1:-1, 2:]]
     # On the defect, with a neighbour that is not.
     border = (mask[1:-1, 1:-1] == 1) & (np.min(beside, axis=0) == 0)
@@ -144,7 +144,7 @@ def test_masks_of_images_of_one_name_are_kept_apart(tmp_path: Path) -> None:
         ellipse = Ellipse(*map(float, numbers.split(",")))
         mask = samples[folder].mask
         assert mask is not None
-        expected = rasterise_ellipses([ellipse], (HEIGHT, WIDTH))
+        expected = rasterise([ellipse], (HEIGHT, WIDTH))
         np.testing.assert_array_equal(read_mask(mask), expected)
 
 

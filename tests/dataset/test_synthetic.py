@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from defectseg.annotations.ellipse import Ellipse
-from defectseg.dataset.masks import rasterise_ellipses
+from defectseg.dataset.masks import rasterise
 from defectseg.dataset.synthetic import PRODUCTS, generate_sample, write_dataset
 from defectseg.errors import ConfigError
 from defectseg.image_io import read_image
@@ -116,14 +116,14 @@ def test_class_5_has_one_ratio() -> None:
 def test_ellipses_are_visible(product: str) -> None:
     for seed in range(20):
         (ellipse,) = draw(product, seed, defective=True)[1]
-        inside = rasterise_ellipses([ellipse], (128, 128)).sum()
+        inside = rasterise([ellipse], (128, 128)).sum()
         # 0.3 as promised, less what rounding to 2 decimals takes from an axis of a few pixels.
         assert inside >= 0.29 * np.pi * ellipse.semi_major * ellipse.semi_minor
 
 
 def test_some_ellipses_cross_the_border_and_the_first_axis_may_be_the_shorter() -> None:
     ellipses = [draw("Class5", seed, defective=True)[1][0] for seed in range(40)]
-    areas = [rasterise_ellipses([e], (128, 128)).sum() for e in ellipses]
+    areas = [rasterise([e], (128, 128)).sum() for e in ellipses]
     whole = [np.pi * e.semi_major * e.semi_minor for e in ellipses]
     assert any(area < 0.8 * full for area, full in zip(areas, whole, strict=True))
     round_ones = [draw("Class1", seed, defective=True)[1][0] for seed in range(40)]
@@ -137,7 +137,7 @@ def test_a_defect_changes_only_the_inside_of_its_ellipse(product: str) -> None:
         good, none = draw(product, seed, 256)
         bad, ellipses = draw(product, seed, 256, defective=True)
         assert none == ()
-        inside = rasterise_ellipses(ellipses, good.shape).astype(bool)
+        inside = rasterise(ellipses, good.shape).astype(bool)
         changed = good != bad
         assert not changed[~inside].any()
         # It fills the ellipse to 0.75 to 0.98 of its radius (0.56 to 0.96 of its area); a few
@@ -150,7 +150,7 @@ def test_a_defect_can_be_seen(product: str) -> None:
     for seed in range(5):
         good = draw(product, seed, 256)[0].astype(float)
         bad, ellipses = draw(product, seed, 256, defective=True)
-        inside = rasterise_ellipses(ellipses, bad.shape).astype(bool)
+        inside = rasterise(ellipses, bad.shape).astype(bool)
         # Texture, light and noise are the same, so the difference is the defect alone: far
         # beyond the noise of 2 gray levels, and no more than the textures' own contrast allows.
         assert 5 < np.abs(bad - good)[inside].mean() < 60

@@ -5,7 +5,7 @@ from scipy import ndimage
 from skimage.morphology import area_opening
 
 from defectseg.annotations.ellipse import Ellipse
-from defectseg.dataset.masks import rasterise_ellipses
+from defectseg.dataset.masks import rasterise
 from defectseg.inference.regions import _LEVELS, Region, find_regions, image_score
 
 
@@ -55,7 +55,7 @@ def test_single_pixel_has_the_axes_of_a_square() -> None:
 def test_drawn_ellipse_is_recovered(angle: float) -> None:
     # The annotations' own convention: 1-based, the angle clockwise on the screen.
     drawn = Ellipse(40, 15, angle, 81, 71)
-    mask = rasterise_ellipses([drawn], (150, 160))
+    mask = rasterise([drawn], (150, 160))
     (region,), kept = regions_of(mask.astype(np.float32))
     np.testing.assert_array_equal(kept, mask)
     assert region.semi_major == pytest.approx(40, rel=0.02)
@@ -78,7 +78,7 @@ def test_an_answer_in_ellipses_has_the_area_and_place_of_the_region() -> None:
     )
     # A rectangle of w × h has the moments of an ellipse with half-axes w/√3 and h/√3.
     drawn = Ellipse(50 / 3**0.5, 30 / 3**0.5, 0, 75.5, 55.5)
-    np.testing.assert_array_equal(mask, rasterise_ellipses([drawn], mask.shape))
+    np.testing.assert_array_equal(mask, rasterise([drawn], mask.shape))
     assert region.area_px == mask.sum() == pytest.approx(np.pi * 50 * 30 / 3, rel=0.01)
     assert region.centroid_xy == pytest.approx((74.5, 54.5))
     assert region.semi_major == pytest.approx(50 / 3**0.5, rel=0.02)

@@ -1,0 +1,64 @@
+"""The records that every label reader returns."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectseg.annotations.ellipse import Ellipse
+from defectseg.annotations.outline import PixelMask, Polygon
+from defectseg.errors import Problem
+
+Shape = Ellipse | Polygon | PixelMask
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image, and what is known of its defects.
+
+    Attributes
+    ----------
+    image : Path
+        The image file.
+    product : str
+        What is seen: images of one product share a texture, a camera and a quality limit.
+    shapes : tuple of Ellipse, Polygon or PixelMask
+        The defects, where the label is drawn. Several may lie on one image.
+    mask : Path or None
+        The label, where it is a picture of the same size as the image.
+    split : str or None
+        ``"train"`` or ``"test"`` where the data set's authors have already divided it.
+    source : str
+        Where a row calls it defective, as ``Labels.txt:12``; its mask may then not be empty.
+    shape_hw : tuple of int or None
+        Height and width of the picture that the label was drawn on, in pixels, where that is
+        known. An image of another size was changed since, and its label lies elsewhere.
+
+    An image without shapes and without mask is defect-free.
+    """
+
+    image: Path
+    product: str
+    shapes: tuple[Shape, ...] = ()
+    mask: Path | None = None
+    split: str | None = None
+    source: str = ""
+    shape_hw: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """What a reader found in a folder.
+
+    Attributes
+    ----------
+    images : tuple of LabelledImage
+        Every image whose label is known, in the order of the folders and names.
+    problems : tuple of Problem
+        Rows and files that are wrong.
+    rows_without_image, images_without_row : tuple of (str, Problem)
+        Labels and images that found no partner, each with its product.
+    """
+
+    images: tuple[LabelledImage, ...]
+    problems: tuple[Problem, ...] = ()
+    rows_without_image: tuple[tuple[str, Problem], ...] = ()
+    images_without_row: tuple[tuple[str, Problem], ...] = ()
