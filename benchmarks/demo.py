@@ -13,7 +13,7 @@ import time
 import pandas as pd
 from publish import ROOT, write_into_readme, write_result
 
-from defectseg import commands
+from defectseg.commands import data, prediction
 from defectseg.demo import PRODUCTS, run_demo
 
 UNSEEN_SEED = 1
@@ -30,10 +30,10 @@ def main() -> None:
     shutil.copy(output / "demo.jpg", ROOT / "docs" / "demo.jpg")
 
     unseen, results = output / "unseen", output / "unseen-results"
-    commands.synth(
+    data.synth(
         unseen, good=GOOD, defective=DEFECTIVE, products=PRODUCTS, size=256, seed=UNSEEN_SEED
     )
-    commands.predict(output / "bundle", unseen, results, product=None)
+    prediction.predict(output / "bundle", unseen, results, product=None)
     rows = pd.read_csv(results / "predictions.csv")
     kind = rows["image"].str.contains("_def/").map({True: "defective", False: "good"})
     counts = pd.crosstab(kind, rows["outcome"]).to_dict("index")

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from defectseg import commands
+from defectseg.commands import training
 from defectseg.config import load_config
 from defectseg.dataset.prepare import ProductSummary, prepare
 
@@ -30,7 +30,7 @@ def train_bundle(config_name: str, data: Path, benchmark: str) -> Path:
     run = ROOT / "runs" / f"benchmark-{benchmark}"
     shutil.rmtree(run, ignore_errors=True)
     config = load_config(ROOT / "configs" / config_name, data=data, run=run)
-    commands.train(config, resume=False)
+    training.train(config, resume=False)
     return run
 
 

@@ -11,8 +11,8 @@ import keras
 import pandas as pd
 from publish import ROOT
 
-from defectseg import commands
 from defectseg.bundle import load_bundle
+from defectseg.commands import training
 from defectseg.config import Config, load_config
 from defectseg.evaluation.evaluate import evaluate, select_samples
 from defectseg.evaluation.figures import summarise
@@ -78,7 +78,7 @@ def run_trial(name: str, data: Path, seed: int, *, unseen: Path | None = None) -
     path = ROOT / "configs" / f"{name}.yaml"
     config = load_config(path, [f"train.seed={seed}"], data=data, run=run)
     started = time.monotonic()
-    commands.train(config, resume=False)
+    training.train(config, resume=False)
     minutes = (time.monotonic() - started) / 60
     bundle = load_bundle(run)
     predictor = open_predictor(bundle)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from defectseg import commands
+from defectseg.commands import data, prediction, training
 from defectseg.config import load_config
 from defectseg.console import bold, out, print_table
 from defectseg.dataset.manifest import read_manifest
@@ -39,16 +39,16 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
 
     images = {"good": 60, "defective": 40, "size": 256, "seed": 0}
     _say("1. Draw images with ellipse labels", "synth", output=raw, product=PRODUCTS, **images)
-    commands.synth(raw, products=PRODUCTS, **images)
+    data.synth(raw, products=PRODUCTS, **images)
     shares = {"val": 0.15, "test": 0.2}
     _say("2. Turn labels into masks", "prepare", input=raw, output=prepared, **shares)
-    commands.prepare(raw, prepared, layout="auto", leave_out_unmatched=False, **shares)
+    data.prepare(raw, prepared, layout="auto", leave_out_unmatched=False, **shares)
     _say("3. Train", "train", config=config_path, data=prepared, run=run)
-    commands.train(config, resume=False)
+    training.train(config, resume=False)
     truth = _write_test_folder(prepared, test)
     title = "4. Predict a folder that also holds blurred copies"
     _say(title, "predict", model=run, input=test, output=results)
-    commands.predict(run, test, results)
+    prediction.predict(run, test, results)
 
     rows = pd.read_csv(results / "predictions.csv").set_index("image", drop=False)
     figures = _count_outcomes(rows, truth)

@@ -100,9 +100,9 @@ def prepared(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def bundle_folder(prepared: Path, shared: Path) -> Path:
     """A bundle, really trained for a few seconds. Not a good model, but a whole one."""
-    from defectseg import commands
+    from defectseg.commands import training
 
     def make(run: Path) -> None:
-        commands.train(make_config(prepared, run, epochs=3, passes_per_epoch=8), resume=False)
+        training.train(make_config(prepared, run, epochs=3, passes_per_epoch=8), resume=False)
 
     return make_once(shared / "bundle", make)

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from defectseg.annotations.layouts import READERS
 from defectseg.bundle import finish_bundle, load_bundle
-from defectseg.cli import Layout, app
+from defectseg.cli import app
+from defectseg.cli.data import Layout
 from defectseg.dataset.manifest import read_manifest
 from defectseg.image_io import read_image
 from defectseg.quality.distortions import SWEEP
@@ -202,7 +203,7 @@ def test_a_bundle_is_swept_and_calibrated_anew(bundle_folder: Path, tmp_path: Pa
 def test_a_fault_of_our_own_is_told_from_unreadable_images(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("defectseg.commands.synth", lambda *a, **b: 1 / 0)
+    monkeypatch.setattr("defectseg.commands.data.synth", lambda *a, **b: 1 / 0)
     status, text = run("synth", "--output", tmp_path / "new")
     assert status == 3
     assert "ZeroDivisionError" in text

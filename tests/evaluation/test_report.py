@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defectseg import commands
+from defectseg.commands import measuring
 from defectseg.dataset.manifest import read_manifest, write_manifest
 from defectseg.errors import DataError
 from defectseg.evaluation.report import worst_first
@@ -18,7 +18,7 @@ def evaluated(
     bundle_folder: Path, prepared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     output = tmp_path_factory.mktemp("evaluation") / "figures"
-    assert commands.evaluate(bundle_folder, prepared, output, split="test", product=None) == 0
+    assert measuring.evaluate(bundle_folder, prepared, output, split="test", product=None) == 0
     return output
 
 
@@ -74,7 +74,7 @@ def test_images_that_were_trained_on_are_told(
     bundle_folder: Path, prepared: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "figures"
-    commands.evaluate(bundle_folder, prepared, output, split="val", product=None)
+    measuring.evaluate(bundle_folder, prepared, output, split="val", product=None)
     # 2 products, 2 good and 2 defective images each.
     assert "8 of these images were used" in (output / "evaluation.html").read_text()
 
@@ -101,7 +101,7 @@ def test_an_occupied_folder_is_left_alone(
 ) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="is not empty"):
-        commands.evaluate(bundle_folder, prepared, tmp_path, split="test", product=None)
+        measuring.evaluate(bundle_folder, prepared, tmp_path, split="test", product=None)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -116,7 +116,7 @@ def test_an_image_that_cannot_be_read_is_listed_and_costs_no_other(
     samples = [good, replace(broken, image=tmp_path / "broken.png")]
     (tmp_path / "manifest.csv").write_text(write_manifest(samples, tmp_path))
     output = tmp_path / "figures"
-    assert commands.evaluate(bundle_folder, tmp_path, output, split="all", product=None) == 1
+    assert measuring.evaluate(bundle_folder, tmp_path, output, split="all", product=None) == 1
     assert list(pd.read_csv(output / "images.csv")["outcome"])[1] == "ERROR"
     record = json.loads((output / "evaluation.json").read_text())
     assert record["overall"]["model"]["unreadable_images"] == 1

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from defectseg import line_commands
+from defectseg.commands import line as line_commands
 from defectseg.errors import ConfigError
 
-line_app = typer.Typer()
+app = typer.Typer()
 
 Station = Annotated[Path, typer.Option(help="The station's folder: its ledger and pictures.")]
 
 
-@line_app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True)
 def line(
     ctx: typer.Context,
     model: Annotated[
@@ -87,7 +87,7 @@ def line(
     )
 
 
-@line_app.command()
+@app.command()
 def verify(
     station: Station = Path("runs/line"),
     head: Annotated[
@@ -104,7 +104,7 @@ def verify(
     raise typer.Exit(line_commands.verify(station, head or []))
 
 
-@line_app.command(name="export")
+@app.command(name="export")
 def export_ledger(
     output: Annotated[Path, typer.Option(help="A new file, .csv or .parquet.")],
     station: Station = Path("runs/line"),

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from defectseg import commands
 from defectseg.bundle import load_bundle
+from defectseg.commands import training
 from defectseg.dataset.manifest import read_manifest
 from tests.conftest import break_image, make_config
 
@@ -17,7 +17,7 @@ def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = break_image(prepared, folder, "test")
     config = make_config(data, folder / "run", epochs=1, leave_out=["Class5_def"])
     # Some images could not be read: not 0, and yet the bundle is whole.
-    assert commands.train(config, resume=False) == 1
+    assert training.train(config, resume=False) == 1
     return config.run
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.logging import RichHandler
 
+from defectseg.commands.status import OK, SOMETHING_WRONG
 from defectseg.console import bold, err, out
 
-OK, SOMETHING_WRONG = 0, 1
 _TURN_S = 0.0005
 
 

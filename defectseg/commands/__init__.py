@@ -1,0 +1,1 @@
+"""What each command does: the rooms in turn, with progress and a clear end."""

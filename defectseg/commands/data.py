@@ -1,0 +1,71 @@
+"""What the commands of data do: draw, prepare."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from rich.markup import escape
+
+from defectseg.atomic import staged_folder
+from defectseg.commands.output import check_free
+from defectseg.console import (
+    bold,
+    counting,
+    out,
+    print_table,
+)
+
+
+def synth(
+    output: Path, *, good: int, defective: int, products: Sequence[str], size: int, seed: int
+) -> None:
+    """Write synthetic images and labels."""
+    from defectseg.dataset.synthetic import write_dataset
+
+    check_free(output)
+    with staged_folder(output) as stage, counting("drawing") as tick:
+        total = len(products) * (good + defective)
+        count = write_dataset(
+            stage,
+            good=good,
+            defective=defective,
+            products=products,
+            size=size,
+            seed=seed,
+            on_image=lambda: tick(total),
+        )
+    out.print(f"{count} images of {len(products)} product(s) are in {bold(output)}.")
+
+
+def prepare(
+    source: Path, output: Path, *, layout: str, val: float, test: float, leave_out_unmatched: bool
+) -> None:
+    """Rasterise labels, divide the images, and write the audit sheet."""
+    from defectseg.annotations.layouts import READERS
+    from defectseg.dataset.prepare import prepare as prepare_folder
+
+    with counting("checking images") as tick:
+        layout, summary = prepare_folder(
+            source,
+            output,
+            layout=layout,
+            val=val,
+            test=test,
+            leave_out_unmatched=leave_out_unmatched,
+            on_image=tick,
+        )
+    out.print(
+        f"{escape(str(source))} has the layout [bold]{layout}[/]: {READERS[layout].DESCRIPTION}."
+    )
+    # Products side by side: they are few, and what is counted of each is much.
+    columns = {product.product: asdict(product) for product in summary}
+    counted = [field.name for field in fields(summary[0]) if field.name != "product"]
+    rows = [
+        {"images": name.replace("_", " ")} | {p: column[name] for p, column in columns.items()}
+        for name in counted
+    ]
+    print_table("What was prepared", rows)
+    out.print(
+        f"Masks and manifest.csv are in {bold(output)}. Look at {bold(output / 'audit.png')}"
+        ": each red line should lie around its defect."
+    )

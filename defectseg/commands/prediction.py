@@ -1,0 +1,68 @@
+"""What the commands of prediction do."""
+
+from pathlib import Path
+from typing import Literal
+
+from rich.markup import escape
+
+from defectseg.commands.status import OK, SOME_UNREADABLE
+from defectseg.config import EngineKind
+from defectseg.console import (
+    bold,
+    err,
+    inspecting,
+    out,
+    print_json,
+    print_outcomes,
+)
+
+
+def predict(
+    model: Path,
+    source: Path,
+    output: Path,
+    *,
+    product: str | None = None,
+    engine: EngineKind | Literal["auto"] = "auto",
+    resume: bool = False,
+    shown: Literal["progress", "nothing", "json-lines"] = "progress",
+) -> int:
+    """Predict a folder; return the exit status."""
+    from defectseg.bundle import load_bundle
+    from defectseg.inference.folder import predict_folder
+
+    bundle = load_bundle(model)
+    try:
+        with inspecting(shown) as on_image:
+            result = predict_folder(
+                bundle,
+                source,
+                output,
+                product=product,
+                engine=engine,
+                resume=resume,
+                on_image=on_image,
+            )
+    except KeyboardInterrupt:
+        err.print(f"What was done is kept in {bold(output)}: go on with it by --resume.")
+        raise
+    status = SOME_UNREADABLE if result.outcomes["ERROR"] else OK
+    if shown == "json-lines":
+        end = {"output": str(output), "outcomes": result.outcomes, "seconds": result.seconds}
+        print_json({"event": "end", **end, "exit_status": status})
+    if shown != "progress":
+        return status
+    count = result.outcomes.total()
+    out.print(
+        f"{count} images in {result.seconds:.1f} s ({count / result.seconds:.1f} a second)"
+        + (f"; {result.resumed} of them were inspected before." if result.resumed else ".")
+    )
+    print_outcomes(result.outcomes)
+    if result.ignored:
+        names = ", ".join(result.ignored[:5]) + (" …" if len(result.ignored) > 5 else "")
+        out.print(f"{len(result.ignored)} other file(s) were left alone: {escape(names)}")
+    out.print(
+        f"Open {bold(output / 'report.html')}; every image has its row in "
+        f"{bold(output / 'predictions.csv')}."
+    )
+    return status
