@@ -119,8 +119,10 @@ class Line:
             self._remember_model,
         )
         self._ending.callback(self.models.close)
+        lost = ""
         if setup.bundle is not None:
             chosen, remark = self._choose_bundle(setup.bundle)
+            lost = remark if chosen == setup.bundle else ""
             rows = self.ledger.store.read("SELECT bundle_sha256 FROM accepted")
             accepted = rows[0]["bundle_sha256"] if rows else ""
             self.models.start(chosen, accepted=accepted, remark=remark)
@@ -129,6 +131,7 @@ class Line:
         self._courier = Courier(self.ledger.store, settings.alarms)
         self._ending.callback(self._courier.close)
         self.alarms = Alarms(settings.alarms, self._send_alarm)
+        self.alarms.watch("MODEL_LOST", lost)
         self.station = Station(
             self.ledger, self.archive, self.models, settings.limits, self._on_record
         )
@@ -169,6 +172,7 @@ class Line:
     def change_model(self, folder: Path, *, insist: bool) -> Comparison:
         """Let another bundle judge, also after the next start; see `ModelSlot.change`."""
         found = self.models.change(folder, insist=insist)
+        self.alarms.rearm("MODEL_LOST")
         if self.setup.bundle is not None:
             row = (str(self.setup.bundle.resolve()), str(folder.resolve()))
             self._keep("INSERT OR REPLACE INTO models VALUES (?, ?)", row)

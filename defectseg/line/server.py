@@ -1,6 +1,7 @@
 """The station's HTTP server: uvicorn, with patience for few and slow clients only."""
 
 import asyncio
+import ipaddress
 import json
 import logging
 import resource
@@ -87,8 +88,8 @@ def serve(
         make_server(line, host=host, port=port, token=token, on_start=on_start).run()
     except SystemExit as error:  # uvicorn's, after it has logged why
         raise DefectsegError(
-            f"http://{host}:{port} cannot be used: another program may listen there. Name another "
-            "port by --port."
+            f"http://{host}:{port} cannot be used: another program listens there, or {host} is no "
+            "address of this machine. Name another port by --port, or another address by --host."
         ) from error
 
 
@@ -143,6 +144,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             name, port = self.servers[0].sockets[0].getsockname()[:2]
+            if ipaddress.ip_address(name).is_unspecified:  # all of this machine's addresses
+                name = "localhost"
             self._on_start(f"http://{f'[{name}]' if ':' in name else name}:{port}")
 
     async def shutdown(self, sockets: Any = None) -> None:

@@ -92,8 +92,11 @@ def test_which_model_judges_in_place_of_another_is_told(
     assert told.message.startswith("second (network ")
     assert told.message.endswith("It was chosen in place of first by POST /v1/models.")
     shutil.rmtree(second)
-    Line(Setup(tmp_path / "station", first)).close()
-    told = next(event for event in line_events(tmp_path) if event.kind == "MODEL")
+    with run_line(Setup(tmp_path / "station", first)) as station:
+        assert station.line.alarms.active() == [("MODEL_LOST", "")]
+        assert station.client.post("/v1/models", json={"bundle": "first"}).status_code == 200
+        assert not station.line.alarms.active()
+    told = [event for event in line_events(tmp_path) if event.kind == "MODEL"][1]
     assert told.message.startswith("first (network ")
     assert "second, chosen in its place by POST /v1/models, is not there" in told.message
 

@@ -15,6 +15,7 @@ _ALARMS = {
     "LOW": "camera {camera} is less sharp than its limit",
     "BASELINE_STALE": "camera {camera} is no longer as it was when it was learned",
     "QUEUE_FULL": "images came faster than they can be inspected, and some were refused",
+    "MODEL_LOST": "the model that was chosen last is gone, and another one judges",
     "REVIEWS": "many images wait for a person",
 }
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))

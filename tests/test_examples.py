@@ -1,0 +1,152 @@
+"""Every command that a page or --help shows is run, as it stands, in the order of the pages.
+
+What stands in for a reader's checkout has settings with which a training takes seconds: the road
+is tried, not the model.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from defectseg.cli import app
+from tests.drift.cameras import constant, days, see
+from tests.examples import help_commands, page_commands
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    ROOT / "data" / "README.md",
+    *sorted(ROOT.glob("CONTRIBUTING.md")),
+]
+SHOWN = [page for page in PAGES if page_commands(page)]
+
+# What is tried otherwise: by whoever runs these tests, or by a test of its own.
+ELSEWHERE = ("git clone ", "make ", "pip install ", ". .venv/bin/activate")
+# Of another's own: stood in for by what `checkout` puts there.
+_SMALL: dict[str, dict[str, object]] = {
+    "model": {"decoder_filters": [16, 16, 8, 8, 8], "downscale": 4},
+    "train": {"epochs": 1, "passes_per_epoch": 1, "statistics_batches": 4},
+    "calibration": {"gate_alpha": 0.05, "sweep_images": 3, "sweep_kinds": ["gaussian_blur"]},
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder like a checkout after `make demo`, and the working directory."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for path in sorted((ROOT / "configs").rglob("*.yaml")):
+        own = folder / path.relative_to(ROOT)
+        own.parent.mkdir(parents=True, exist_ok=True)
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "model" in settings:
+            settings |= {name: settings.get(name, {}) | small for name, small in _SMALL.items()}
+        own.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        run("defectseg demo")
+        _put_what_a_reader_has(folder)
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def _put_what_a_reader_has(folder: Path) -> None:
+    demo = folder / "runs" / "demo"
+    shutil.copytree(demo / "raw", folder / "data" / "raw" / "parts")
+    own = sorted((demo / "test" / "Class1").iterdir())
+    for path in own[:4]:
+        (folder / "new_images" / "Class1").mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / "new_images" / "Class1")
+    shutil.copy(own[-1], folder / "part.png")
+    months = {"time": days(4000, 200), "mean_gradient": see(constant(1.0, 20), seed=1)}
+    table = pd.DataFrame(months)
+    table.to_csv(folder / "months.csv", index=False)
+
+
+def run(command: str) -> None:
+    """Run a command; what is not ours by the shell."""
+    words = shlex.split(command)
+    if words[0] == "python" and words[1] in {"train.py", "predict.py"}:
+        words = ["defectseg", words[1].removesuffix(".py"), *words[2:]]
+    if words[0] == "defectseg":
+        result = CliRunner().invoke(app, words[1:])
+        status, text = result.exit_code, result.output
+    else:
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+        status, text = done.returncode, done.stdout + done.stderr
+    assert status == 0, f"{command}\n{text}"
+
+
+@contextmanager
+def running_station(command: str) -> Iterator[str]:
+    """A station in a process, on a port that is free; yields its address."""
+    words = [sys.executable, "-m", *shlex.split(command), "--port", "0"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    printed = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            printed += line
+            if found := re.search(r"Open http://(\S+);", printed):
+                yield found[1]
+                break
+        else:
+            pytest.fail(f"{command}\n{printed}")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def run_all(commands: Sequence[str], tried: set[str]) -> None:
+    """Run the commands that were not tried yet; a station runs until all are done."""
+    address = "localhost:8000"
+    with ExitStack() as stations:
+        for command in commands:
+            if command in tried or command.startswith(ELSEWHERE):
+                continue
+            tried.add(command)
+            if command.startswith("defectseg line --model"):
+                address = stations.enter_context(running_station(command))
+            else:
+                run(command.replace("localhost:8000", address))
+
+
+@pytest.fixture(scope="module")
+def tried() -> set[str]:
+    """What was run in the checkout; the same command would find its output there."""
+    return {"defectseg demo"}
+
+
+def test_the_examples_of_help_work(checkout: Path, tried: set[str]) -> None:
+    run_all(help_commands(), tried)
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_commands_of_a_page_work(checkout: Path, tried: set[str], page: Path) -> None:
+    run_all(page_commands(page), tried)
+
+
+def test_the_demo_found_what_is_to_be_found(checkout: Path) -> None:
+    demo = checkout / "runs" / "demo"
+    rows = pd.read_csv(demo / "results" / "predictions.csv")
+    blurred = rows["image"].str.contains("blurred")
+    assert blurred.sum() == 24  # 3 products, good and defective, 4 copies each
+    # A network of one epoch has nothing to lose by blur, so that not all of it need be RETAKE.
+    assert not (rows["outcome"][blurred] == "PASS").any()
+    assert (demo / "demo.jpg").is_file()
