@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from urllib.parse import unquote
 
 from defectseg.annotations.labels import LabelledImage, LabelSet, Shape
@@ -142,7 +143,7 @@ class ImageNames:
         """
         parts = _parts(name)
         path = "/".join(parts)
-        for exact in (f"{folder}/{path}".lstrip("/"), path):
+        for exact in (normpath(f"{folder or '.'}/{path}"), path):
             if exact in self._by_path:
                 return [self._by_path[exact]]
         same_name = self._by_name.get(parts[-1], []) if parts else []

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeGuard
 
 from defectseg.annotations.ellipse import LARGEST_PX
 from defectseg.errors import Problem
+from defectseg.image_io import MAX_PIXELS
 
 _SAVE_AGAIN = "Export the labels anew."
 
@@ -107,12 +108,12 @@ def parse_shape_hw(height: object, width: object, where: str) -> tuple[int, int]
     sizes = [
         int(value)
         for value in (height, width)
-        if is_number(value) and 1 <= value <= LARGEST_PX and not value % 1
+        if is_number(value) and 1 <= value <= MAX_PIXELS and not value % 1
     ]
-    if len(sizes) == 2:
+    if len(sizes) == 2 and sizes[0] * sizes[1] <= MAX_PIXELS:
         return sizes[0], sizes[1]
     found = f"width = {shorten(width)}, height = {shorten(height)}"
-    expected = f"whole numbers of pixels, greater than 0, at most {LARGEST_PX:,}"
+    expected = f"whole numbers of pixels, together at most {MAX_PIXELS:,}"
     return Problem(where, found, expected, "Correct the image's size.")
 
 

@@ -10,7 +10,7 @@ from defectseg.commands import data
 app = typer.Typer()
 
 
-Layout = Literal["auto", "article", "competition", "table", "mask-pairs"]
+Layout = Literal["auto", "article", "competition", "table", "mask-pairs", "cvat", "coco"]
 
 
 @app.command()

@@ -86,7 +86,7 @@ def test_half_axes_must_be_greater_than_0() -> None:
 
 def test_size_is_of_whole_numbers() -> None:
     assert parse_shape_hw(24, 32.0, "here") == (24, 32)
-    for height, width in ((0, 32), (24, 32.5), (24, "32"), (None, None), (True, 1), (10**7, 1)):
+    for height, width in ((0, 32), (24, 32.5), (24, "32"), (None, None), (True, 1), (10**5, 10**5)):
         problem = parse_shape_hw(height, width, "here")
         assert isinstance(problem, Problem)
         assert problem.found == f"width = {width!r}, height = {height!r}"
