@@ -40,6 +40,11 @@ class Entry:
     folder : str
         Where the file of labels lies, relative to the root, as ``sub/labels``: the name is looked
         for from there first.
+    other_name : str
+        Another name, to be tried if no file fits the first.
+    file_bytes : int or None
+        Length of the image file, where it is known. Of several files that the name fits, the one
+        of this length is meant; a file of another length was changed since, or is another image.
     """
 
     name: str
@@ -47,6 +52,8 @@ class Entry:
     shapes: tuple[Shape, ...] | None
     shape_hw: tuple[int, int] | None = None
     folder: str = ""
+    other_name: str = ""
+    file_bytes: int | None = None
 
 
 def tell_product(relative: str, root: Path) -> str:
@@ -65,6 +72,7 @@ def match_entries(
     problems: Iterable[Problem] = (),
     *,
     by_file_name: bool = False,
+    unnamed_are_good: bool = False,
 ) -> LabelSet:
     """Find the image of each entry below a folder.
 
@@ -76,6 +84,8 @@ def match_entries(
         What is wrong with the labels, to be passed on.
     by_file_name : bool
         Where no path fits, be content with a file of the same name in any folder.
+    unnamed_are_good : bool
+        An image that no entry names is defect-free, instead of unmatched.
 
     Returns
     -------
@@ -91,7 +101,7 @@ def match_entries(
     seen: dict[str, str] = {}
     meant: set[str] = set()
     for entry in entries:
-        files = names.find(entry.name, entry.folder, by_file_name=by_file_name)
+        files = _files_of(entry, names, by_file_name)
         meant |= {file.relative for file in files}
         if not files:
             missing = _missing(entry, root)
@@ -102,6 +112,8 @@ def match_entries(
             problem = f"labels of {files[0].relative} twice, also {seen[files[0].relative]}"
             fix = "Join them, or remove one."
             wrong.append(Problem(entry.source, problem, "each image once", fix))
+        elif entry.file_bytes is not None and not _has_length(files[0], entry.file_bytes):
+            wrong.append(_changed(entry, files[0]))
         else:
             relative = files[0].relative
             seen[relative] = entry.source
@@ -109,11 +121,13 @@ def match_entries(
             if entry.shapes is not None:
                 image = LabelledImage(files[0].path, product, entry.shapes, shape_hw=entry.shape_hw)
                 images.append(image)
-    without_row = [
-        (tell_product(file.relative, root), _unnamed(file))
-        for file in found
-        if file.relative not in meant
+    unnamed = [
+        (file, tell_product(file.relative, root)) for file in found if file.relative not in meant
     ]
+    if unnamed_are_good:
+        images += [LabelledImage(file.path, product) for file, product in unnamed]
+        unnamed = []
+    without_row = [(product, _unnamed(file)) for file, product in unnamed]
     images.sort(key=lambda image: image.image.as_posix())
     return LabelSet(tuple(images), tuple(wrong), tuple(without_image), tuple(without_row))
 
@@ -156,6 +170,19 @@ class ImageNames:
         return endings or beginnings or (list(same_name) if by_file_name else [])
 
 
+def _files_of(entry: Entry, names: ImageNames, by_file_name: bool) -> list[FoundFile]:
+    files = names.find(entry.name, entry.folder, by_file_name=by_file_name)
+    if not files and entry.other_name:
+        files = names.find(entry.other_name, entry.folder, by_file_name=by_file_name)
+    if len(files) > 1 and entry.file_bytes is not None:
+        files = [file for file in files if _has_length(file, entry.file_bytes)] or files
+    return files
+
+
+def _has_length(file: FoundFile, length: int) -> bool:
+    return bool(file.problem) or file.path.stat().st_size == length
+
+
 def _parts(name: str) -> list[str]:
     """Return folders and file name of a path or address, without those that say nothing."""
     _, is_address, rest = name.partition("://")
@@ -181,6 +208,16 @@ def _ambiguous(entry: Entry, files: list[FoundFile]) -> Problem:
         f"the name {entry.name[:200]!r}, which {len(files)} images fit: {named}{more}",
         "one image of this name",
         "Write its path from the folder of the data, or move the others out.",
+    )
+
+
+def _changed(entry: Entry, file: FoundFile) -> Problem:
+    return Problem(
+        entry.source,
+        f"labels of {entry.name[:200]!r} with {entry.file_bytes} bytes, but {file.relative} has "
+        f"{file.path.stat().st_size}",
+        "the image that was labelled",
+        "Put it there; or, if the labels fit this one, write -1 for the size in them.",
     )
 
 

@@ -42,18 +42,23 @@ def read_json(path: Path) -> dict[str, Any] | list[Any] | Problem:
     except UnicodeDecodeError as error:
         found = f"bytes that are no UTF-8, from byte {error.start} on"
         return Problem(str(path), found, "JSON in UTF-8", _SAVE_AGAIN)
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, where: str) -> dict[str, Any] | list[Any] | Problem:
+    """Read JSON that stands in a file, or in a cell of a table, as `read_json`."""
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_parse_float)
     except json.JSONDecodeError as error:
-        where = f"{path}:{error.lineno}"
+        where = f"{where}:{error.lineno}"
         return Problem(where, f"no JSON: {error.msg}", "JSON in UTF-8", _SAVE_AGAIN)
     except RecursionError:
-        return Problem(str(path), "too many levels of brackets", "labels", _SAVE_AGAIN)
+        return Problem(where, "too many levels of brackets", "labels", _SAVE_AGAIN)
     except ValueError as error:  # of the two below; and Python's own of thousands of digits
-        return Problem(str(path), f"{error}", "finite numbers", "Correct or remove it.")
+        return Problem(where, f"{error}", "finite numbers", "Correct or remove it.")
     if not isinstance(value, dict | list):
         found = f"{shorten(value)} alone"
-        return Problem(str(path), found, "a JSON object or list", _SAVE_AGAIN)
+        return Problem(where, found, "a JSON object or list", _SAVE_AGAIN)
     return value
 
 

@@ -134,3 +134,42 @@ def test_images_are_told_by_their_content_as_elsewhere(tmp_path: Path) -> None:
     write_images(tmp_path, "1.png")
     (tmp_path / "1.png").rename(tmp_path / "1.dat")
     assert found(tmp_path, "1.dat") == ["1.dat"]
+
+
+def test_the_other_name_counts_where_no_file_fits_the_first(tmp_path: Path) -> None:
+    make(tmp_path, "1.png", "2.png", "aa-2.png")
+    entries = [
+        Entry("up/aa-1.png", "labels:1", (), other_name="1.png"),
+        Entry("up/aa-2.png", "labels:2", (), other_name="2.png"),
+    ]
+    labels = match_entries(tmp_path, entries, by_file_name=True)
+    assert [image.image.name for image in labels.images] == ["1.png", "aa-2.png"]
+
+
+def test_a_file_of_another_length_is_not_the_one_that_was_labelled(tmp_path: Path) -> None:
+    make(tmp_path, "a/1.png", "b/1.png", "b/2.png")
+    (tmp_path / "b/1.png").write_bytes(b"1234")
+    entries = [
+        Entry("1.png", "labels:1", (), file_bytes=4),  # two files fit, one of them has 4 bytes
+        Entry("2.png", "labels:2", (), file_bytes=7),
+        Entry("a/1.png", "labels:3", ()),
+    ]
+    labels = match_entries(tmp_path, entries)
+    assert [image.image for image in labels.images] == [tmp_path / "a/1.png", tmp_path / "b/1.png"]
+    (problem,) = labels.problems
+    assert problem.where == "labels:2"
+    assert "'2.png' with 7 bytes, but b/2.png has 0" in problem.found
+    # Of several none has it: which is meant is not known.
+    entry = Entry("1.png", "labels:1", (), file_bytes=9)
+    assert "2 images fit" in match_entries(tmp_path, [entry]).problems[0].found
+
+
+def test_images_that_nobody_names_are_good_where_a_tool_saves_no_others(tmp_path: Path) -> None:
+    make(tmp_path, "1.png", "a/2.png")
+    entry = Entry("1.png", "labels:1", (ELLIPSE,))
+    labels = match_entries(tmp_path, [entry], unnamed_are_good=True)
+    assert not labels.images_without_row
+    assert [(image.image.name, image.product, image.shapes) for image in labels.images] == [
+        ("1.png", tmp_path.name, (ELLIPSE,)),
+        ("2.png", "a", ()),
+    ]

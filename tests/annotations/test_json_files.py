@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from defectseg.annotations.json_files import check_px, find_json, parse_shape_hw, read_json
+from defectseg.annotations.json_files import (
+    check_px,
+    find_json,
+    parse_json,
+    parse_shape_hw,
+    read_json,
+)
 from defectseg.errors import Problem
 
 
@@ -47,6 +53,13 @@ def test_what_is_no_json_of_labels_is_a_problem(
     assert found in problem.found
     assert problem.expected
     assert problem.fix
+
+
+def test_json_in_a_cell_of_a_table_is_read_as_a_file_is() -> None:
+    assert parse_json('{"name": "ellipse"}', "labels.csv:3") == {"name": "ellipse"}
+    problem = parse_json('{"name":', "labels.csv:3")
+    assert isinstance(problem, Problem)
+    assert problem.where.startswith("labels.csv:3")
 
 
 def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path: Path) -> None:
