@@ -13,7 +13,10 @@ from defectseg.annotations.outline import Polygon
 _TOLERANCES_PX = (0.5, 0.35, 0.2, 1e-6)
 
 
-def trace_outlines(mask: npt.NDArray[np.uint8], label: str = "") -> list[Polygon]:
+Box = tuple[int, int, int, int]
+
+
+def trace_outlines(mask: npt.NDArray[np.uint8], label: str = "") -> list[tuple[Polygon, Box]]:
     """Return a polygon around each connected region of a mask.
 
     Parameters
@@ -25,19 +28,20 @@ def trace_outlines(mask: npt.NDArray[np.uint8], label: str = "") -> list[Polygon
 
     Returns
     -------
-    list of Polygon
-        Within the image. Rasterised, each gives its region exactly, with holes filled, by as few
-        corners as were found to do so.
+    list of (Polygon, tuple of int)
+        Each with left, top, width and height of its region, 0-based. A polygon lies within the
+        image. Rasterised, it gives its region exactly, with holes filled, by as few corners as
+        were found to do so.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    polygons = []
+    outlines = []
     for number in range(1, count):
         left, top, width, height = (int(value) for value in stats[number, :4])
         pixels = labels[top : top + height, left : left + width] == number
         corners_rc = _trace(binary_fill_holes(pixels))
         vertices = tuple((float(c + left + 1), float(r + top + 1)) for r, c in corners_rc)
-        polygons.append(Polygon(vertices, label=label))
-    return polygons
+        outlines.append((Polygon(vertices, label=label), (left, top, width, height)))
+    return outlines
 
 
 def _trace(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -12,11 +12,10 @@ import numpy.typing as npt
 from defectseg.annotations import coco, cvat
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.annotations.labels import DrawnImage
-from defectseg.annotations.outline import Polygon
 from defectseg.atomic import write_atomically
 from defectseg.errors import DataError, ImageReadError
 from defectseg.image_io import read_mask
-from defectseg.inference.outlines import trace_outlines
+from defectseg.inference.outlines import Box, trace_outlines
 from defectseg.inference.regions import Region
 from defectseg.inference.results import (
     DEFECT_COLUMNS,
@@ -30,6 +29,7 @@ from defectseg.inference.verdict import Outcome
 ToolFormat = Literal["cvat", "coco"]
 DrawnAs = Literal["ellipse", "outline"]
 
+_BOX_COLUMNS = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")
 _WRITERS = {"cvat": cvat.write, "coco": coco.write}
 
 
@@ -121,27 +121,31 @@ def draw_outlines(
 
     Its score is the highest of the regions that lie in it: some may touch.
     """
-    polygons = trace_outlines(mask, label)
-    scores = [0.0] * len(polygons)
-    boxes = [_box_of(polygon) for polygon in polygons]
+    outlines = trace_outlines(mask, label)
+    scores = [0.0] * len(outlines)
     for region in regions:
-        left, top, width, height = region.bbox_xywh
-        around = [
-            ((right - first) * (bottom - upper), number)
-            for number, (first, upper, right, bottom) in enumerate(boxes)
-            if first <= left and upper <= top and right >= left + width and bottom >= top + height
+        # What lies in a ring is in the ring's box, too, but in its own, smaller one as well.
+        boxes = [
+            (box[2] * box[3], number)
+            for number, (_, box) in enumerate(outlines)
+            if _is_within(region.bbox_xywh, box)
         ]
-        if around:
-            number = min(around)[1]
+        if boxes:
+            number = min(boxes)[1]
             scores[number] = max(scores[number], region.score)
     height, width = mask.shape
-    return DrawnImage(name, (height, width), tuple(polygons), tuple(scores))
+    polygons = tuple(polygon for polygon, _ in outlines)
+    return DrawnImage(name, (height, width), polygons, tuple(scores))
 
 
-def _box_of(polygon: Polygon) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom, from the corner of the upper left pixel."""
-    xs, ys = zip(*polygon.vertices_xy, strict=True)
-    return min(xs) - 0.5, min(ys) - 0.5, max(xs) - 0.5, max(ys) - 0.5
+def _is_within(inner: Box, outer: Box) -> bool:
+    left, top, width, height = inner
+    return (
+        outer[0] <= left
+        and outer[1] <= top
+        and left + width <= outer[0] + outer[2]
+        and top + height <= outer[1] + outer[3]
+    )
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -167,7 +171,7 @@ def _read_regions(path: Path) -> dict[str, list[Region]]:
     regions: dict[str, list[Region]] = {}
     for row in _read_table(path, DEFECT_COLUMNS):
         try:
-            left, top, width, height = (int(row[name]) for name in DEFECT_COLUMNS[3:7])
+            left, top, width, height = (int(row[name]) for name in _BOX_COLUMNS)
             region = Region(
                 area_px=int(row["area_px"]),
                 bbox_xywh=(left, top, width, height),
