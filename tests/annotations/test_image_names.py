@@ -86,6 +86,8 @@ def test_what_fits_better_leaves_out_what_fits_less(tmp_path: Path) -> None:
     assert found(tmp_path, "1.png") == ["1.png"]
     assert found(tmp_path, "1.png", folder="b") == ["b/1.png"]
     assert found(tmp_path, "a/1.png", folder="b") == ["a/1.png"]
+    make(tmp_path, "y/x/a/1.png")
+    assert found(tmp_path, "x/a/1.png") == ["y/x/a/1.png"]  # which ends so; a/1.png is in its end
     # By its file name alone 1.png in the folder itself would fit as well.
     assert found(tmp_path, "/home/anna/a/1.png", by_file_name=True) == ["a/1.png"]
 
