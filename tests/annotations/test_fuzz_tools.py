@@ -26,7 +26,7 @@ FILES = {"coco": "instances.json", "cvat": "annotations.xml"}
 steady = settings(
     deadline=None,
     derandomize=True,
-    max_examples=150,
+    max_examples=80,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
