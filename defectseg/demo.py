@@ -42,7 +42,9 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     data.synth(raw, products=PRODUCTS, **images)
     shares = {"val": 0.15, "test": 0.2}
     _say("2. Turn labels into masks", "prepare", input=raw, output=prepared, **shares)
-    data.prepare(raw, prepared, layout="auto", leave_out_unmatched=False, **shares)
+    data.prepare(
+        raw, prepared, layout="auto", leave_out_unmatched=False, defect_labels=(), **shares
+    )
     _say("3. Train", "train", config=config_path, data=prepared, run=run)
     training.train(config, resume=False)
     truth = _write_test_folder(prepared, test)

@@ -17,6 +17,7 @@ from defectseg.cli.data import Layout
 from defectseg.dataset.manifest import read_manifest
 from defectseg.image_io import read_image
 from defectseg.quality.distortions import SWEEP
+from tests.annotations import test_cvat
 from tests.conftest import other_data
 
 COMMANDS = (
@@ -74,6 +75,15 @@ def test_synth_then_prepare(tmp_path: Path) -> None:
     assert "has the layout article" in text
     assert "audit.png" in text
     assert len(pd.read_csv(prepared / "manifest.csv")) == 7
+
+
+def test_prepare_counts_the_shapes_of_each_label(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")
+    options = ("--defect-label", "scratch", "--layout", "cvat")
+    status, text = run("prepare", "--input", raw, "--output", tmp_path / "out", *options)
+    assert status == 0, text
+    words = " ".join(text.replace("│", " ").split())
+    assert "shapes of scratch 1 shapes of stain, left out 2" in words
 
 
 def test_synth_leaves_an_occupied_folder_alone(tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ ELLIPSE_FIELDS = ("semi_major", "semi_minor", "angle", "x", "y")
 # Far beyond any image, and safe from overflow when pixels are counted in integers.
 LARGEST_PX = 1_000_000
 
+# What is added to a coordinate that counts from the corner of the upper left pixel, as those of
+# all drawing tools do, to have it count from 1 at this pixel's centre.
+FROM_CORNER = 0.5
+
 
 @dataclass(frozen=True)
 class Ellipse:

@@ -62,3 +62,25 @@ class LabelSet:
     problems: tuple[Problem, ...] = ()
     rows_without_image: tuple[tuple[str, Problem], ...] = ()
     images_without_row: tuple[tuple[str, Problem], ...] = ()
+
+
+@dataclass(frozen=True)
+class DrawnImage:
+    """An image, and the shapes on it that are to be written for a drawing tool.
+
+    Attributes
+    ----------
+    name : str
+        Its path, with ``/`` between the parts, as the tool shall name it.
+    shape_hw : tuple of int
+        Height and width, in pixels.
+    shapes : tuple of Ellipse or Polygon
+        Each with its label.
+    scores : tuple of float
+        How sure each of them is, in [0, 1].
+    """
+
+    name: str
+    shape_hw: tuple[int, int]
+    shapes: tuple[Ellipse | Polygon, ...]
+    scores: tuple[float, ...]

@@ -3,12 +3,12 @@
 from pathlib import Path
 from types import ModuleType
 
-from defectseg.annotations import article, competition, mask_pairs, table
+from defectseg.annotations import article, coco, competition, cvat, mask_pairs, table
 from defectseg.annotations.labels import LabelSet
 from defectseg.errors import DataError, Problem
 
 READERS: dict[str, ModuleType] = {
-    reader.NAME: reader for reader in (article, competition, table, mask_pairs)
+    reader.NAME: reader for reader in (article, competition, table, mask_pairs, cvat, coco)
 }
 
 

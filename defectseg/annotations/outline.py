@@ -1,6 +1,10 @@
 """The records of labels that are no ellipses: polygons, and masks of single pixels."""
 
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,40 @@ class PixelMask:
     shape_hw: tuple[int, int]
     source: str = field(default="", compare=False)
     label: str = field(default="", compare=False)
+
+
+def make_pixel_mask(
+    part: npt.NDArray[Any],
+    left: int,
+    top: int,
+    shape_hw: tuple[int, int],
+    source: str = "",
+    label: str = "",
+) -> PixelMask:
+    """Return the record of a mask of which only a part is given; the rest is not of the defect.
+
+    Parameters
+    ----------
+    part : ndarray of shape (h, w)
+        Not 0 on the defect.
+    left, top : int
+        Where the part begins, 0-based.
+    shape_hw : tuple of int
+        Of the whole image, which the part lies in.
+    source, label : str
+    """
+    height, width = shape_hw
+    band = np.zeros((height, part.shape[1]), np.bool_)
+    band[top : top + part.shape[0]] = part
+    pixels = band.ravel(order="F")
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    runs = np.diff(changes, prepend=0, append=pixels.size).tolist()
+    if pixels.size and pixels[0]:
+        runs.insert(0, 0)
+    runs[0] += left * height
+    after = (width - left - part.shape[1]) * height
+    if len(runs) % 2:
+        runs[-1] += after
+    elif after:
+        runs.append(after)
+    return PixelMask(tuple(runs), shape_hw, source, label)

@@ -9,6 +9,7 @@ import csv
 from pathlib import Path
 
 from defectseg.annotations.ellipse import ELLIPSE_FIELDS, Ellipse, parse_ellipse
+from defectseg.annotations.image_names import tell_product
 from defectseg.annotations.labels import LabelledImage, LabelSet
 from defectseg.errors import DataError, Problem
 from defectseg.image_io import find_images
@@ -40,7 +41,7 @@ def read(root: Path) -> LabelSet:
     images: list[LabelledImage] = []
     rows_without_image = [
         (
-            _product(name, root),
+            tell_product(name, root),
             Problem(
                 source,
                 f"a row for {name!r}, but no such image below {root}",
@@ -63,13 +64,8 @@ def read(root: Path) -> LabelSet:
             expected = "one row without numbers for a good image, or an ellipse in each row"
             problems.append(Problem(own[-1][0], found, expected, "Remove the row that is wrong."))
             continue
-        images.append(LabelledImage(path, _product(relative, root), ellipses))
+        images.append(LabelledImage(path, tell_product(relative, root), ellipses))
     return LabelSet(tuple(images), tuple(problems), tuple(rows_without_image))
-
-
-def _product(relative: str, root: Path) -> str:
-    """Return the first folder of the path; the data's own name where there is none."""
-    return relative.split("/")[0] if "/" in relative else root.resolve().name
 
 
 def _read_rows(table: Path, problems: list[Problem]) -> dict[str, list[tuple[str, Ellipse | None]]]:

@@ -10,7 +10,7 @@ from defectseg.commands import data
 app = typer.Typer()
 
 
-Layout = Literal["auto", "article", "competition", "table", "mask-pairs"]
+Layout = Literal["auto", "article", "competition", "table", "mask-pairs", "cvat", "coco"]
 
 
 @app.command()
@@ -56,6 +56,14 @@ def prepare(
             help="Leave out rows without image and images without row, instead of stopping.",
         ),
     ] = False,
+    defect_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of drawn shapes, take those of this label alone for defects; may be repeated. "
+            "Default: all.",
+        ),
+    ] = None,
 ) -> None:
     """Turn labels into masks, a manifest and an audit sheet.
 
@@ -69,4 +77,5 @@ def prepare(
         val=val,
         test=test,
         leave_out_unmatched=leave_out_unmatched,
+        defect_labels=defect_label or (),
     )

@@ -54,3 +54,29 @@ def predict(
         shown="json-lines" if json_lines else "nothing" if quiet else "progress",
     )
     raise typer.Exit(status)
+
+
+@app.command()
+def preannotate(
+    results: Annotated[Path, typer.Option(help="A folder that predict left.")],
+    output: Annotated[Path, typer.Option(help="A new file, XML for CVAT and JSON for COCO.")],
+    format_: Annotated[
+        Literal["cvat", "coco"],
+        typer.Option("--format", help="CVAT for images 1.1, or COCO's instances with scores."),
+    ],
+    shape: Annotated[
+        Literal["ellipse", "outline"],
+        typer.Option(help="An ellipse for each defect, or the outline of its pixels."),
+    ] = "ellipse",
+    label: Annotated[str, typer.Option(help="What the tool calls a defect.")] = "defect",
+) -> None:
+    """Write what was found as labels, for a person to correct in a drawing tool.
+
+    Corrected, they are read by prepare, with the images. Exit status: 0, or 1 if images that were
+    not inspected are left out.
+
+    Example: `defectseg preannotate --results runs/demo/results --format cvat --output
+    runs/demo/cvat.xml` (after the demo)
+    """
+    status = prediction.preannotate(results, output, tool=format_, drawn_as=shape, label=label)
+    raise typer.Exit(status)

@@ -38,7 +38,14 @@ def synth(
 
 
 def prepare(
-    source: Path, output: Path, *, layout: str, val: float, test: float, leave_out_unmatched: bool
+    source: Path,
+    output: Path,
+    *,
+    layout: str,
+    val: float,
+    test: float,
+    leave_out_unmatched: bool,
+    defect_labels: Sequence[str],
 ) -> None:
     """Rasterise labels, divide the images, and write the audit sheet."""
     from defectseg.annotations.layouts import READERS
@@ -52,6 +59,7 @@ def prepare(
             val=val,
             test=test,
             leave_out_unmatched=leave_out_unmatched,
+            defect_labels=defect_labels,
             on_image=tick,
         )
     out.print(
@@ -59,11 +67,16 @@ def prepare(
     )
     # Products side by side: they are few, and what is counted of each is much.
     columns = {product.product: asdict(product) for product in summary}
-    counted = [field.name for field in fields(summary[0]) if field.name != "product"]
+    left_out = {"product", "shapes"}
+    counted = [field.name for field in fields(summary[0]) if field.name not in left_out]
     rows = [
         {"images": name.replace("_", " ")} | {p: column[name] for p, column in columns.items()}
         for name in counted
     ]
+    for label in sorted({label for product in summary for label in product.shapes}):
+        used = not defect_labels or label in defect_labels
+        name = f"shapes of {escape(label)}" + ("" if used else ", left out")
+        rows.append({"images": name} | {own.product: own.shapes.get(label, 0) for own in summary})
     print_table("What was prepared", rows)
     out.print(
         f"Masks and manifest.csv are in {bold(output)}. Look at {bold(output / 'audit.png')}"

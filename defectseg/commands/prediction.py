@@ -9,6 +9,7 @@ from defectseg.commands.status import OK, SOME_UNREADABLE
 from defectseg.config import EngineKind
 from defectseg.console import (
     bold,
+    counting,
     err,
     inspecting,
     out,
@@ -66,3 +67,24 @@ def predict(
         f"{bold(output / 'predictions.csv')}."
     )
     return status
+
+
+def preannotate(
+    results: Path,
+    output: Path,
+    *,
+    tool: Literal["cvat", "coco"],
+    drawn_as: Literal["ellipse", "outline"],
+    label: str,
+) -> int:
+    """Write what a prediction found as labels; return the exit status."""
+    from defectseg.inference.preannotations import preannotate as write_labels
+
+    with counting("drawing") as tick:
+        written = write_labels(
+            results, output, tool=tool, drawn_as=drawn_as, label=label, on_image=tick
+        )
+    for image in written.left_out:
+        out.print(f"[red]{escape(image)}[/] was not inspected, and is left out.")
+    out.print(f"{written.images} images with {written.shapes} shapes are in {bold(output)}.")
+    return SOME_UNREADABLE if written.left_out else OK

@@ -59,14 +59,15 @@ def ellipse_pixels(
     ellipse: Ellipse, shape_hw: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the rows and columns of an ellipse's pixels; see `rasterise`."""
-    rows, columns = draw.ellipse(
-        r=ellipse.y - 1,
-        c=ellipse.x - 1,
-        r_radius=ellipse.semi_minor,
-        c_radius=ellipse.semi_major,
-        shape=shape_hw,
-        rotation=wrap_angle(-ellipse.angle),
-    )
+    with np.errstate(over="ignore"):  # far from an axis of next to nothing: infinitely far
+        rows, columns = draw.ellipse(
+            r=ellipse.y - 1,
+            c=ellipse.x - 1,
+            r_radius=ellipse.semi_minor,
+            c_radius=ellipse.semi_major,
+            shape=shape_hw,
+            rotation=wrap_angle(-ellipse.angle),
+        )
     return rows, columns
 
 

@@ -1,12 +1,12 @@
 """From a folder of labels to a prepared folder: masks, manifest, audit sheet, summary."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from defectseg.annotations.ellipse import Ellipse
-from defectseg.annotations.labels import LabelSet
+from defectseg.annotations.labels import LabelledImage, LabelSet
 from defectseg.annotations.layouts import detect_layout, read_labels
 from defectseg.atomic import staged_folder, write_atomically
 from defectseg.dataset import manifest
@@ -28,7 +28,10 @@ AUDIT, MASKS = "audit.png", "masks"
 
 @dataclass(frozen=True)
 class ProductSummary:
-    """What was found of one product: counts of images, ellipses and rows."""
+    """What was found of one product: counts of images, ellipses and rows.
+
+    `shapes` counts the shapes of each label, where labels have names; also of those left out.
+    """
 
     product: str
     good: int
@@ -41,6 +44,7 @@ class ProductSummary:
     ellipses_crossing_border: int
     rows_without_image: int
     images_without_row: int
+    shapes: Mapping[str, int] = field(default_factory=dict)
 
 
 def prepare(
@@ -51,6 +55,7 @@ def prepare(
     val: float = 0.15,
     test: float = 0.15,
     leave_out_unmatched: bool = False,
+    defect_labels: Collection[str] = (),
     on_image: Callable[[int], None] = lambda total: None,
 ) -> tuple[str, list[ProductSummary]]:
     """Read labels, check all of them, and write the prepared folder.
@@ -67,6 +72,8 @@ def prepare(
         Shares of the images, at least 0, together less than 1.
     leave_out_unmatched : bool
         Leave out rows without image and images without row, instead of raising.
+    defect_labels : collection of str
+        Take the shapes of these labels alone for defects. By default all.
     on_image : callable
         Called after each image with the number of all of them.
 
@@ -78,7 +85,7 @@ def prepare(
     Raises
     ------
     ConfigError
-        If nothing is left for training.
+        If nothing is left for training, or no shape has one of the `defect_labels`.
     DataError
         With every problem of every file; or if the output is in the way.
     """
@@ -95,7 +102,8 @@ def prepare(
     if not leave_out_unmatched:
         problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
     labels_are_known = not problems
-    checked = check_images(labels.images, problems, on_image)
+    chosen = _keep_labels(labels, defect_labels)
+    checked = check_images(chosen, problems, on_image)
     problems += find_contradictions(checked)
     problems += find_missing_kinds(checked, source, labels_are_known)
     if problems:
@@ -118,6 +126,25 @@ def prepare(
         text = manifest.write_manifest(samples, stage)
         write_atomically(stage / manifest.FILE_NAME, text)
     return layout, _summarise(checked, splits, labels)
+
+
+def _keep_labels(labels: LabelSet, defect_labels: Collection[str]) -> Sequence[LabelledImage]:
+    """Return the images with the shapes of some labels alone; with all, if none is named."""
+    if not defect_labels:
+        return labels.images
+    known = {shape.label for image in labels.images for shape in image.shapes} - {""}
+    unknown = [name for name in defect_labels if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"No shape has the label {', '.join(map(repr, unknown))}; "
+            + (f"expected some of {', '.join(sorted(known))}." if known else "none has a name.")
+        )
+    return [
+        replace(
+            image, shapes=tuple(shape for shape in image.shapes if shape.label in defect_labels)
+        )
+        for image in labels.images
+    ]
 
 
 def _check_output(source: Path, output: Path) -> None:
@@ -178,6 +205,13 @@ def _summarise(
             for shape in image.label.shapes
             if isinstance(shape, Ellipse) and crosses_border(shape, image.shape_hw)
         ]
+        shapes = Counter(
+            shape.label
+            for image in labels.images
+            if image.product == product
+            for shape in image.shapes
+            if shape.label
+        )
         summary.append(
             ProductSummary(
                 product=product,
@@ -191,6 +225,7 @@ def _summarise(
                 ellipses_crossing_border=len(crossing),
                 rows_without_image=sum(p == product for p, _ in labels.rows_without_image),
                 images_without_row=sum(p == product for p, _ in labels.images_without_row),
+                shapes=dict(shapes),
             )
         )
     return summary

@@ -107,6 +107,8 @@ def read_checked(root: Path, layout: str) -> LabelSet | None:
         # An image that its authors call defective is never one of the good ones.
         assert layout != "article" or label.shapes or label.image.parent.name != "Class1_def"
         for ellipse in label.shapes:
+            if not isinstance(ellipse, Ellipse):
+                continue
             assert 0 < ellipse.semi_major <= LARGEST_PX
             assert 0 < ellipse.semi_minor <= LARGEST_PX
             assert max(abs(ellipse.x), abs(ellipse.y)) <= LARGEST_PX

@@ -5,7 +5,14 @@ import pytest
 
 from defectseg.annotations.layouts import READERS, detect_layout, read_labels
 from defectseg.errors import DataError
-from tests.annotations import test_article, test_competition, test_mask_pairs, test_table
+from tests.annotations import (
+    test_article,
+    test_coco,
+    test_competition,
+    test_cvat,
+    test_mask_pairs,
+    test_table,
+)
 
 Maker = Callable[[Path], Path]
 
@@ -19,6 +26,8 @@ MAKERS: dict[str, Maker] = {
     "competition": test_competition.make,
     "table": make_table,
     "mask-pairs": test_mask_pairs.make,
+    "cvat": test_cvat.make,
+    "coco": test_coco.make,
 }
 
 
@@ -29,7 +38,7 @@ def test_each_layout_is_told_by_what_is_in_it(tmp_path: Path, layout: str) -> No
 
 @pytest.mark.parametrize(
     "pair",
-    [("article", "competition"), ("article", "table"), ("table", "mask-pairs")],
+    [("article", "competition"), ("article", "table"), ("table", "mask-pairs"), ("cvat", "coco")],
     ids=" ".join,
 )
 def test_mixed_layouts_are_refused_and_both_named(tmp_path: Path, pair: tuple[str, str]) -> None:
@@ -79,4 +88,4 @@ def test_named_layout_that_is_not_there_is_refused(
 
 def test_unknown_layout_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected one of auto, article, competition, table, mask"):
-        read_labels(tmp_path, "coco")
+        read_labels(tmp_path, "voc")

@@ -77,6 +77,11 @@ def test_angle_grows_from_right_towards_down() -> None:
     ]
 
 
+def test_axis_of_next_to_nothing_is_no_warning() -> None:
+    # Only what lies on the other axis itself is inside, here the centre alone.
+    assert rasterise([Ellipse(3, 1e-200, 0.5, 4, 4)], (7, 7)).sum() == 1
+
+
 def test_x_is_the_column_and_y_the_row_both_from_1() -> None:
     assert draw(Ellipse(0.5, 0.5, 0, x=5, y=2), shape_hw=(3, 6)) == [
         "......",

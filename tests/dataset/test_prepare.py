@@ -14,6 +14,7 @@ from defectseg.dataset.prepare import ProductSummary, prepare
 from defectseg.errors import ConfigError, DataError
 from defectseg.image_io import read_image, read_mask, write_gray
 from defectseg.pictures import RED
+from tests.annotations import test_cvat
 from tests.annotations.folders import HEIGHT, WIDTH, noise, refused, write_images, write_lines
 
 TILTED = Ellipse(6, 3, 0.6, 20, 9)
@@ -126,6 +127,34 @@ def test_summary_counts_by_product(tmp_path: Path) -> None:
     bolt = ProductSummary("bolt", 4, 2, 6, 0, 0, 1, 0, 1, 0, 0)
     assert summary == [bolt, gear]
     assert calls == [11] * 11
+
+
+@pytest.mark.parametrize(
+    ("labels", "good", "pixels"),
+    [([], 1, {"1.png", "2.png"}), (["scratch"], 2, {"1.png"}), (["scratch", "stain"], 1, None)],
+)
+def test_shapes_of_some_labels_alone_are_defects(
+    tmp_path: Path, labels: list[str], good: int, pixels: set[str] | None
+) -> None:
+    # Image 1 has a scratch and a stain, image 2 a stain, image 3 nothing.
+    raw = test_cvat.make(tmp_path / "raw")
+    _, (gear,) = prepare(raw, tmp_path / "out", val=0, test=0, defect_labels=labels)
+    assert gear.shapes == {"scratch": 1, "stain": 2}
+    assert (gear.good, gear.defective) == (good, 3 - good)
+    masks = {path.name for path in (tmp_path / "out" / "masks" / "gear").iterdir()}
+    assert masks == (pixels or {"1.png", "2.png"})
+    mask = read_mask(tmp_path / "out" / "masks" / "gear" / "1.png")
+    # The scratch has 123 pixels (π·9.5·4 = 119.4), the stain 16.
+    assert mask.sum() == (123 if labels == ["scratch"] else 139)
+
+
+def test_label_that_no_shape_has_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")
+    with pytest.raises(ConfigError, match=r"the label 'dent'; expected some of scratch, stain\."):
+        prepare(raw, tmp_path / "out", defect_labels=["stain", "dent"])
+    with pytest.raises(ConfigError, match="the label 'dent'; none has a name"):
+        prepare(make(tmp_path / "plain"), tmp_path / "out", defect_labels=["dent"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_masks_of_images_of_one_name_are_kept_apart(tmp_path: Path) -> None:

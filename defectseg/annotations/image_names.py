@@ -1,0 +1,230 @@
+"""Which image file a label means by the name it gives.
+
+Tools name an image as ``1.png``, ``sub/1.png`` or ``images/sub/1.png``, with Windows' separators,
+or by a path or an address on another machine.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from posixpath import normpath
+from urllib.parse import unquote
+
+from defectseg.annotations.labels import LabelledImage, LabelSet, Shape
+from defectseg.errors import Problem
+from defectseg.image_io import FoundFile, find_images
+
+# Folders that hold images of any kind, as tools export them. Were each a product, train2017 and
+# val2017 would be two, and parts of one camera be judged by limits of their own.
+_CONTAINER = re.compile(
+    r"(images?|imgs?|jpegimages|data|default|train|val|valid|validation|test)[0-9]*", re.IGNORECASE
+)
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a file of labels says of one image.
+
+    Attributes
+    ----------
+    name : str
+        The image, as the file names it.
+    source : str
+        Where, as ``annotations.xml:12``, for messages.
+    shapes : tuple of Shape, or None
+        None if one of them is wrong, which is among the problems: the label is not known then.
+    shape_hw : tuple of int or None
+        As in `LabelledImage`.
+    folder : str
+        Where the file of labels lies, relative to the root, as ``sub/labels``: the name is looked
+        for from there first.
+    other_name : str
+        Another name, to be tried if no file fits the first.
+    file_bytes : int or None
+        Length of the image file, where it is known. Of several files that the name fits, the one
+        of this length is meant; a file of another length was changed since, or is another image.
+    """
+
+    name: str
+    source: str
+    shapes: tuple[Shape, ...] | None
+    shape_hw: tuple[int, int] | None = None
+    folder: str = ""
+    other_name: str = ""
+    file_bytes: int | None = None
+
+
+def tell_product(relative: str, root: Path) -> str:
+    """Return the first folder of a path below `root`; the data's own name where there is none.
+
+    A folder as `images` or `train2017`, which only holds the others, does not count.
+    """
+    folders = relative.split("/")[:-1]
+    own = (folder for folder in folders if not _CONTAINER.fullmatch(folder))
+    return next(own, root.resolve().name)
+
+
+def match_entries(
+    root: Path,
+    entries: Iterable[Entry],
+    problems: Iterable[Problem] = (),
+    *,
+    by_file_name: bool = False,
+    unnamed_are_good: bool = False,
+) -> LabelSet:
+    """Find the image of each entry below a folder.
+
+    Parameters
+    ----------
+    root : Path
+    entries : iterable of Entry
+    problems : iterable of Problem
+        What is wrong with the labels, to be passed on.
+    by_file_name : bool
+        Where no path fits, be content with a file of the same name in any folder.
+    unnamed_are_good : bool
+        An image that no entry names is defect-free, instead of unmatched.
+
+    Returns
+    -------
+    LabelSet
+        A name that several files fit is a problem, as is an image with several entries. What finds
+        no partner is in `rows_without_image` and `images_without_row`.
+    """
+    found = find_images(root)[0]
+    names = ImageNames(found)
+    images: list[LabelledImage] = []
+    wrong = list(problems)
+    without_image: list[tuple[str, Problem]] = []
+    seen: dict[str, str] = {}
+    meant: set[str] = set()
+    for entry in entries:
+        files = _files_of(entry, names, by_file_name)
+        meant |= {file.relative for file in files}
+        if not files:
+            missing = _missing(entry, root)
+            without_image.append((tell_product("/".join(_parts(entry.name)), root), missing))
+        elif len(files) > 1:
+            wrong.append(_ambiguous(entry, files))
+        elif files[0].relative in seen:
+            problem = f"labels of {files[0].relative} twice, also {seen[files[0].relative]}"
+            fix = "Join them, or remove one."
+            wrong.append(Problem(entry.source, problem, "each image once", fix))
+        elif entry.file_bytes is not None and not _has_length(files[0], entry.file_bytes):
+            wrong.append(_changed(entry, files[0]))
+        else:
+            relative = files[0].relative
+            seen[relative] = entry.source
+            product = tell_product(relative, root)
+            if entry.shapes is not None:
+                image = LabelledImage(files[0].path, product, entry.shapes, shape_hw=entry.shape_hw)
+                images.append(image)
+    unnamed = [
+        (file, tell_product(file.relative, root)) for file in found if file.relative not in meant
+    ]
+    if unnamed_are_good:
+        images += [LabelledImage(file.path, product) for file, product in unnamed]
+        unnamed = []
+    without_row = [(product, _unnamed(file)) for file, product in unnamed]
+    images.sort(key=lambda image: image.image.as_posix())
+    return LabelSet(tuple(images), tuple(wrong), tuple(without_image), tuple(without_row))
+
+
+class ImageNames:
+    """The image files of a folder, to be found by the names that tools give them."""
+
+    def __init__(self, files: Iterable[FoundFile]) -> None:
+        self._by_path = {file.relative: file for file in files}
+        self._by_name: dict[str, list[FoundFile]] = {}
+        for file in self._by_path.values():
+            self._by_name.setdefault(file.relative.split("/")[-1], []).append(file)
+
+    def find(self, name: str, folder: str = "", *, by_file_name: bool = False) -> list[FoundFile]:
+        """Return the files that a name fits: none, the one that is meant, or several.
+
+        Parameters
+        ----------
+        name : str
+            A path or address, in full or in part. What fits better leaves out what fits less: the
+            very path from `folder`, then from the root; a file whose path ends with the name; one
+            whose path the name ends with, its folder included.
+        folder : str
+            Where the name was read, relative to the root.
+        by_file_name : bool
+            If no path fits, return all files of the same name in any folder.
+        """
+        parts = _parts(name)
+        path = "/".join(parts)
+        for exact in (normpath(f"{folder or '.'}/{path}"), path):
+            if exact in self._by_path:
+                return [self._by_path[exact]]
+        same_name = self._by_name.get(parts[-1], []) if parts else []
+        endings = [file for file in same_name if file.relative.endswith(f"/{path}")]
+        beginnings = [
+            file
+            for file in same_name
+            if "/" in file.relative and f"/{path}".endswith(f"/{file.relative}")
+        ]
+        return endings or beginnings or (list(same_name) if by_file_name else [])
+
+
+def _files_of(entry: Entry, names: ImageNames, by_file_name: bool) -> list[FoundFile]:
+    files = names.find(entry.name, entry.folder, by_file_name=by_file_name)
+    if not files and entry.other_name:
+        files = names.find(entry.other_name, entry.folder, by_file_name=by_file_name)
+    if len(files) > 1 and entry.file_bytes is not None:
+        files = [file for file in files if _has_length(file, entry.file_bytes)] or files
+    return files
+
+
+def _has_length(file: FoundFile, length: int) -> bool:
+    return bool(file.problem) or file.path.stat().st_size == length
+
+
+def _parts(name: str) -> list[str]:
+    """Return folders and file name of a path or address, without those that say nothing."""
+    _, is_address, rest = name.partition("://")
+    if is_address:
+        name = unquote(rest.partition("/")[2].partition("?")[0])
+    return [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
+
+
+def _missing(entry: Entry, root: Path) -> Problem:
+    return Problem(
+        entry.source,
+        f"labels of {entry.name[:200]!r}, but no such image below {root}",
+        "an image for every label",
+        "Add the image, or remove its label.",
+    )
+
+
+def _ambiguous(entry: Entry, files: list[FoundFile]) -> Problem:
+    named = ", ".join(file.relative for file in files[:_MOST_NAMED])
+    more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
+    return Problem(
+        entry.source,
+        f"the name {entry.name[:200]!r}, which {len(files)} images fit: {named}{more}",
+        "one image of this name",
+        "Write its path from the folder of the data, or move the others out.",
+    )
+
+
+def _changed(entry: Entry, file: FoundFile) -> Problem:
+    return Problem(
+        entry.source,
+        f"labels of {entry.name[:200]!r} with {entry.file_bytes} bytes, but {file.relative} has "
+        f"{file.path.stat().st_size}",
+        "the image that was labelled",
+        "Put it there; or, if the labels fit this one, write -1 for the size in them.",
+    )
+
+
+def _unnamed(file: FoundFile) -> Problem:
+    return Problem(
+        str(file.path),
+        "no label that names this image",
+        "one for every image, also for a good one",
+        "Add it to the labels, or remove the image.",
+    )

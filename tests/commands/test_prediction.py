@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from defectseg.cli import app
+from tests.inference import test_preannotations
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_preannotate_says_what_it_wrote_and_what_it_left_out(tmp_path: Path) -> None:
+    results, output = test_preannotations.make(tmp_path), tmp_path / "labels.xml"
+    options = ("--results", results, "--format", "cvat", "--output", output)
+    status, text = run("preannotate", *options, "--shape", "outline", "--label", "dent")
+    assert status == 1  # as of the prediction: an image could not be read
+    assert "gear/broken.png was not inspected, and is left out." in text
+    assert "3 images with 3 shapes are in" in text
+    assert output.read_text(encoding="utf-8").count('<polygon label="dent"') == 3
+
+    status, text = run("preannotate", *options)
+    assert status == 2
+    assert "is left as it is" in text
+
+
+def test_help_of_preannotate_ends_with_an_example() -> None:
+    status, text = run("preannotate", "--help")
+    assert status == 0
+    assert "Example: defectseg preannotate --results runs/demo/results --format cvat" in text
