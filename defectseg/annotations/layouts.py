@@ -3,13 +3,23 @@
 from pathlib import Path
 from types import ModuleType
 
-from defectseg.annotations import article, coco, competition, cvat, mask_pairs, table
+from defectseg.annotations import (
+    article,
+    coco,
+    competition,
+    cvat,
+    label_studio,
+    labelme,
+    mask_pairs,
+    table,
+    via,
+)
 from defectseg.annotations.labels import LabelSet
 from defectseg.errors import DataError, Problem
 
-READERS: dict[str, ModuleType] = {
-    reader.NAME: reader for reader in (article, competition, table, mask_pairs, cvat, coco)
-}
+_ALL = (article, competition, table, mask_pairs, cvat, coco, label_studio, via, labelme)
+
+READERS: dict[str, ModuleType] = {reader.NAME: reader for reader in _ALL}
 
 
 def detect_layout(root: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from defectseg.annotations.ellipse import ELLIPSE_FIELDS, Ellipse, parse_ellipse
 from defectseg.annotations.image_names import tell_product
 from defectseg.annotations.labels import LabelledImage, LabelSet
+from defectseg.annotations.via import is_via_table
 from defectseg.errors import DataError, Problem
 from defectseg.image_io import find_images
 
@@ -24,7 +25,7 @@ _COLUMNS = ("image", *ELLIPSE_FIELDS)
 def find(root: Path) -> list[Path]:
     """Return the tables that lie in `root` itself."""
     tables = (path for path in root.iterdir() if path.suffix.lower() in {".csv", ".tsv"})
-    return sorted(path for path in tables if path.is_file())
+    return sorted(path for path in tables if path.is_file() and not is_via_table(path))
 
 
 def read(root: Path) -> LabelSet:

@@ -10,7 +10,18 @@ from defectseg.commands import data
 app = typer.Typer()
 
 
-Layout = Literal["auto", "article", "competition", "table", "mask-pairs", "cvat", "coco"]
+Layout = Literal[
+    "auto",
+    "article",
+    "competition",
+    "table",
+    "mask-pairs",
+    "cvat",
+    "coco",
+    "label-studio",
+    "via",
+    "labelme",
+]
 
 
 @app.command()

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from defectseg.image_io import encode_picture
 from defectseg.line.assembly import Line, Setup
@@ -31,24 +31,10 @@ from tests.line.conftest import Running, draw_file, run_line
 
 TOKEN = "a token of the tests"
 HOSTILE = '<img src=x onerror="window.harmed = true">'
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 Image = npt.NDArray[np.uint8]
 Start = Callable[..., Running]
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"no browser to look with; expected one of {', '.join(NAMES)}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 @contextmanager
