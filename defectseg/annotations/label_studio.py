@@ -11,6 +11,7 @@ turned, about its centre, by degrees clockwise.
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -74,10 +75,11 @@ def read(root: Path) -> LabelSet:
             found = "an export that Label Studio calls JSON-MIN"
             unread.append(Problem(str(path), found, _FORM, "Export the project in that form."))
             continue
+        folder = path.parent.relative_to(root).as_posix()
         for number, task in enumerate(tasks):
             entry = _read_task(task, f"{path}: [{number}]", problems)
             if entry:
-                entries.append(entry)
+                entries.append(replace(entry, folder=folder))
     if unread:  # which images have a label is not known
         return LabelSet((), (*unread, *problems))
     return match_entries(root, entries, problems, by_file_name=True)

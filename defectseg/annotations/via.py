@@ -8,7 +8,7 @@ of the same name is so told from the one that was labelled.
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,12 @@ def read(root: Path) -> LabelSet:
     problems: list[Problem] = []
     unread: list[Problem] = []
     for path in find(root):
+        folder = path.parent.relative_to(root).as_posix()
         list_images = _list_rows if path.suffix.lower() == ".csv" else _list_project
         for image in list_images(path, unread):
             entry = _read_image(image, problems)
             if entry:
-                entries.append(entry)
+                entries.append(replace(entry, folder=folder))
     if unread:  # which images have a label is not known
         return LabelSet((), (*unread, *problems))
     return match_entries(root, entries, problems, by_file_name=True)

@@ -16,11 +16,33 @@ from defectseg.dataset.masks import rasterise
 from tests.annotations.test_fuzz import CELLS, read_checked
 
 GOLDEN = Path(__file__).parent / "golden"
-COCO = json.loads((GOLDEN / "coco.json").read_text(encoding="utf-8"))
-CVAT = (GOLDEN / "cvat.xml").read_text(encoding="utf-8")
+
+
+def golden(name: str) -> str:
+    """A golden file, without the length of an image, which is empty here."""
+    return (GOLDEN / name).read_text(encoding="utf-8").replace("700", "-1")
+
+
+CVAT = golden("cvat.xml")
 ATTRIBUTES = [match.span(1) for match in re.finditer('="([^"]*)"', CVAT)]
-CONTENT = {"coco": json.dumps(COCO).encode(), "cvat": CVAT.encode()}
-FILES = {"coco": "instances.json", "cvat": "annotations.xml"}
+JSON = {
+    "coco": json.loads(golden("coco.json")),
+    "label-studio": json.loads(golden("label_studio.json"))[:3],  # of others nobody knows the label
+    "via": json.loads(golden("via_project.json")),
+    "labelme": json.loads(golden("labelme.json")),
+}
+CONTENT = {kind: json.dumps(value).encode() for kind, value in JSON.items()}
+CONTENT |= {"cvat": CVAT.encode(), "via table": golden("via_region_data.csv").encode()}
+FILES = dict.fromkeys(JSON, "gear/labels.json")
+FILES |= {"cvat": "annotations.xml", "via table": "regions.csv"}
+IMAGES = {
+    "coco": ("1.png", "2.png", "3.png"),
+    "cvat": ("1.png", "2.png", "3.png"),
+    "label-studio": ("part_1.png", "part 2.png", "part_3.png"),
+    "via": ("part_1.png", "part_2.png"),
+    "via table": ("part_1.png", "part_2.png"),
+    "labelme": ("part_1.png", "part_2.png"),
+}
 
 # The same examples each time, however slow the machine.
 steady = settings(
@@ -33,23 +55,23 @@ steady = settings(
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder a format with the three images of its golden file, empty."""
-    folders = {layout: tmp_path_factory.mktemp(layout) for layout in FILES}
-    for folder in folders.values():
+    """A folder a format with the images of its golden file, empty."""
+    folders = {kind: tmp_path_factory.mktemp(kind.replace(" ", "-")) for kind in FILES}
+    for kind, folder in folders.items():
         (folder / "gear").mkdir()
-        for name in ("1.png", "2.png", "3.png"):
+        for name in IMAGES[kind]:
             (folder / "gear" / name).touch()
     return folders
 
 
-def read(folders: dict[str, Path], layout: str, data: bytes) -> LabelSet | None:
+def read(folders: dict[str, Path], kind: str, data: bytes) -> LabelSet | None:
     """Write a file of labels, and read it; what is sound in it can be drawn."""
-    (folders[layout] / FILES[layout]).write_bytes(data)
-    labels = read_checked(folders[layout], layout)
+    (folders[kind] / FILES[kind]).write_bytes(data)
+    labels = read_checked(folders[kind], kind.split()[0])
     for image in labels.images if labels else ():
-        assert image.shape_hw is not None
-        if max(image.shape_hw) < 5000:
-            rasterise(image.shapes, image.shape_hw)
+        shape_hw = image.shape_hw or (24, 32)
+        if max(shape_hw) < 5000:
+            rasterise(image.shapes, shape_hw)
     return labels
 
 
@@ -62,12 +84,12 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from places(own, (*path, key))
 
 
-@pytest.mark.parametrize("layout", FILES)
-def test_the_sound_file_has_no_problem(folders: dict[str, Path], layout: str) -> None:
-    labels = read(folders, layout, CONTENT[layout])
+@pytest.mark.parametrize("kind", FILES)
+def test_the_sound_file_has_no_problem(folders: dict[str, Path], kind: str) -> None:
+    labels = read(folders, kind, CONTENT[kind])
     assert labels is not None
     assert labels.problems == labels.rows_without_image == labels.images_without_row == ()
-    assert len(labels.images) == 3
+    assert len(labels.images) == len(IMAGES[kind])
 
 
 SCALARS = st.one_of(
@@ -85,17 +107,22 @@ VALUES = st.recursive(
 )
 
 
-@given(place=st.sampled_from(list(places(COCO))), value=VALUES)
+PLACES = {kind: list(places(value)) for kind, value in JSON.items()}
+
+
+@pytest.mark.parametrize("kind", JSON)
+@given(number=st.integers(0, max(map(len, PLACES.values()))), value=VALUES)
 @steady
-def test_coco_with_any_other_value_is_read_or_a_problem(
-    folders: dict[str, Path], place: tuple[Any, ...], value: object
+def test_json_with_any_other_value_is_read_or_a_problem(
+    folders: dict[str, Path], kind: str, number: int, value: object
 ) -> None:
-    data = deepcopy(COCO)
+    data = deepcopy(JSON[kind])
+    *path, last = PLACES[kind][number % len(PLACES[kind])]
     record = data
-    for key in place[:-1]:
+    for key in path:
         record = record[key]
-    record[place[-1]] = value
-    read(folders, "coco", json.dumps(data).encode("utf-8", "surrogatepass"))
+    record[last] = value
+    read(folders, kind, json.dumps(data).encode("utf-8", "surrogatepass"))
 
 
 @given(place=st.sampled_from(ATTRIBUTES), value=CELLS, escaped=st.booleans())
@@ -109,12 +136,12 @@ def test_cvat_with_any_other_attribute_is_read_or_a_problem(
     read(folders, "cvat", text.encode("utf-8", "surrogatepass"))
 
 
-@pytest.mark.parametrize("layout", FILES)
+@pytest.mark.parametrize("kind", FILES)
 @given(place=st.floats(0, 1), length=st.integers(0, 40), data=st.binary(max_size=6))
 @steady
 def test_damaged_file_is_read_or_a_problem(
-    folders: dict[str, Path], layout: str, place: float, length: int, data: bytes
+    folders: dict[str, Path], kind: str, place: float, length: int, data: bytes
 ) -> None:
-    sound = CONTENT[layout]
+    sound = CONTENT[kind]
     begin = int(place * len(sound))
-    read(folders, layout, sound[:begin] + data + sound[begin + length :])
+    read(folders, kind, sound[:begin] + data + sound[begin + length :])

@@ -10,8 +10,11 @@ from tests.annotations import (
     test_coco,
     test_competition,
     test_cvat,
+    test_label_studio,
+    test_labelme,
     test_mask_pairs,
     test_table,
+    test_via,
 )
 
 Maker = Callable[[Path], Path]
@@ -28,6 +31,9 @@ MAKERS: dict[str, Maker] = {
     "mask-pairs": test_mask_pairs.make,
     "cvat": test_cvat.make,
     "coco": test_coco.make,
+    "label-studio": test_label_studio.make,
+    "via": test_via.make,
+    "labelme": test_labelme.make,
 }
 
 
@@ -38,7 +44,15 @@ def test_each_layout_is_told_by_what_is_in_it(tmp_path: Path, layout: str) -> No
 
 @pytest.mark.parametrize(
     "pair",
-    [("article", "competition"), ("article", "table"), ("table", "mask-pairs"), ("cvat", "coco")],
+    [
+        ("article", "competition"),
+        ("article", "table"),
+        ("table", "mask-pairs"),
+        ("cvat", "coco"),
+        ("coco", "label-studio"),
+        ("label-studio", "via"),
+        ("via", "labelme"),
+    ],
     ids=" ".join,
 )
 def test_mixed_layouts_are_refused_and_both_named(tmp_path: Path, pair: tuple[str, str]) -> None:
@@ -49,6 +63,15 @@ def test_mixed_layouts_are_refused_and_both_named(tmp_path: Path, pair: tuple[st
     problems = caught.value.problems
     assert all(repr(name) in problem.found for name, problem in zip(pair, problems, strict=True))
     assert [problem.fix.rpartition(" ")[2] for problem in problems] == [f"{p}." for p in pair]
+
+
+def test_a_table_of_via_is_no_table_of_ours(tmp_path: Path) -> None:
+    root = test_via.make(tmp_path, test_via.FILES[2])
+    assert detect_layout(root) == "via"
+    make_table(root)
+    with pytest.raises(DataError, match="mixes 2 layouts"):
+        detect_layout(root)
+    assert len(read_labels(root, "via").images) == 2
 
 
 def test_mixture_can_be_read_as_the_layout_that_is_named(tmp_path: Path) -> None:

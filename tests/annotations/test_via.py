@@ -101,6 +101,15 @@ def test_of_images_of_one_name_the_one_of_the_right_length_is_meant(tmp_path: Pa
     assert len(labels.images_without_row) == 1  # whether it is good is not known
 
 
+def test_an_image_is_looked_for_beside_the_file_first(tmp_path: Path) -> None:
+    make(tmp_path, change=lambda images: images["part_1.png"].update(size=-1))
+    write_images(tmp_path / "axle", "part_1.png", "part_2.png")
+    (tmp_path / FILES[0]).rename(tmp_path / "axle" / FILES[0])
+    labels = via.read(tmp_path)
+    assert labels.problems == ()
+    assert [image.image.parent.name for image in labels.images] == ["axle", "axle"]
+
+
 BAD_SHAPES: list[tuple[dict[str, Any] | None, str, str]] = [
     ({"name": "rect", "x": 1, "y": 1, "width": 5, "height": 5}, "the shape 'rect'", "or polygon"),
     ({"name": "point", "cx": 1, "cy": 1}, "the shape 'point'", "ellipse, circle or polygon"),
