@@ -112,6 +112,13 @@ def test_an_image_is_found_by_each_address(tmp_path: Path, address: str) -> None
     assert len(labels.images) == 3
 
 
+def test_of_several_images_of_a_task_the_one_called_image_is_labelled(tmp_path: Path) -> None:
+    data = {"reference": "gear/part 2.png", "image": "gear/part_1.png"}
+    labels = label_studio.read(make(tmp_path, lambda tasks: tasks[0].update(data=data)))
+    assert labels.problems == ()
+    assert len(labels.images) == 3
+
+
 def test_an_image_that_still_has_the_name_of_its_upload_is_found(tmp_path: Path) -> None:
     root = make(tmp_path)
     (root / "gear/part_1.png").rename(root / "gear/1a2b3c4d-part_1.png")
