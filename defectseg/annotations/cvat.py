@@ -19,9 +19,10 @@ import numpy as np
 
 from defectseg.annotations.ellipse import FROM_CORNER, Ellipse
 from defectseg.annotations.image_names import Entry, match_entries
-from defectseg.annotations.json_files import check_px, parse_shape_hw, shorten
+from defectseg.annotations.json_files import parse_shape_hw, shorten
 from defectseg.annotations.labels import DrawnImage, LabelSet, Shape
 from defectseg.annotations.outline import Polygon, make_pixel_mask
+from defectseg.annotations.tool_shapes import make_ellipse, make_polygon
 from defectseg.errors import DataError, Problem
 
 NAME = "cvat"
@@ -169,17 +170,8 @@ def _read_shape(element: _Element, source: str, shape_hw: tuple[int, int]) -> Sh
 
 def _read_ellipse(attributes: dict[str, str], source: str, label: str) -> Ellipse | list[Problem]:
     numbers = {name: _number(attributes.get(name)) for name in ("cx", "cy", "rx", "ry")}
-    problems = check_px(numbers, source, positive=("rx", "ry"))
-    rotation = _number(attributes.get("rotation", "0"))
-    if not isinstance(rotation, float) or not math.isfinite(rotation):
-        found = f"rotation = {shorten(rotation)}"
-        problems.append(Problem(source, found, "a finite number of degrees", _CORRECT))
-        return problems
-    if problems:
-        return problems
-    x, y, semi_x, semi_y = (float(value) for value in numbers.values())  # type: ignore[arg-type]
-    angle = math.radians(rotation)
-    return Ellipse(semi_x, semi_y, angle, x + FROM_CORNER, y + FROM_CORNER, source, label)
+    numbers["rotation"] = _number(attributes.get("rotation", "0"))
+    return make_ellipse(numbers, source, label, unit=math.radians(1))
 
 
 def _read_polygon(points: str, source: str, label: str) -> Polygon | list[Problem]:
@@ -187,17 +179,7 @@ def _read_polygon(points: str, source: str, label: str) -> Polygon | list[Proble
     if len(pairs) < 3 or any(len(pair) != 2 for pair in pairs):
         found, expected = f"points = {shorten(points)}", "at least three corners, as 1.5,2;3,4;5,6"
         return [Problem(source, found, expected, _CORRECT)]
-    vertices = [(_number(x), _number(y)) for x, y in pairs]
-    problems: list[Problem] = []
-    for number, (x, y) in enumerate(vertices, start=1):
-        problems += check_px({f"x of corner {number}": x, f"y of corner {number}": y}, source)
-    if problems:
-        return problems
-    return Polygon(
-        tuple((float(x) + FROM_CORNER, float(y) + FROM_CORNER) for x, y in vertices),  # type: ignore[arg-type]
-        source,
-        label,
-    )
+    return make_polygon([[_number(x), _number(y)] for x, y in pairs], source, label)
 
 
 def _read_mask(

@@ -32,7 +32,8 @@ def make_ellipse(
     angle = numbers[turn]
     if not is_number(angle) or abs(angle) > LARGEST_PX:
         found = f"{turn} = {shorten(angle)}"
-        problems.append(Problem(where, found, "an angle", "Correct or remove it."))
+        expected = f"a number of {'radians' if unit == 1 else 'degrees'}"
+        problems.append(Problem(where, found, expected, "Correct or remove it."))
     if problems:
         return problems
     x, y, along, across, angle = map(float, numbers.values())  # type: ignore[arg-type]

@@ -240,7 +240,7 @@ BAD: list[tuple[str, Change, str, str]] = [
     (".result[0]", value(x=10**300), "x in pixels = 1000", "number of pixels"),
     (".result[0]", value(radiusY=0), "radiusY in pixels = 0", "greater than 0"),
     (".result[0]", value(radiusX=-1), "radiusX in pixels = -0.32", "greater than 0"),
-    (".result[0]", value(rotation=None), "rotation = None", "an angle"),
+    (".result[0]", value(rotation=None), "rotation = None", "of degrees"),
     (".result[0]", value(y=250), "outside its image of 32×24", "at least one pixel"),
     (".result[0]", lambda t: result(t).pop("value"), "x in pixels = None", "number of pixels"),
     (".result[0]", lambda t: result(t).update(image_rotation=90), "image_rotation = 90", "0:"),

@@ -119,7 +119,11 @@ BAD_SHAPES: list[tuple[dict[str, Any] | None, str, str]] = [
     ({"name": "ellipse", "cx": "1", "cy": 1, "rx": 2, "ry": 2}, "cx = '1'", "number of pixels"),
     ({"name": "ellipse", "cx": 1, "cy": 1, "rx": 0, "ry": 2}, "rx = 0", "greater than 0"),
     ({"name": "ellipse", "cx": 1, "cy": 1, "rx": 2}, "ry = None", "greater than 0"),
-    ({"name": "ellipse", "cx": 1, "cy": 1, "rx": 2, "ry": 2, "theta": "0"}, "theta = '0'", "angle"),
+    (
+        {"name": "ellipse", "cx": 1, "cy": 1, "rx": 2, "ry": 2, "theta": "0"},
+        "theta = '0'",
+        "radians",
+    ),
     ({"name": "ellipse", "cx": 99, "cy": 1, "rx": 2, "ry": 2}, "outside its image", "one pixel"),
     ({"name": "circle", "cx": 1, "cy": True, "r": 2}, "cy = True", "number of pixels"),
     ({"name": "circle", "cx": 1, "cy": 1, "r": -2}, "r = -2", "greater than 0"),
