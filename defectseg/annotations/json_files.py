@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
@@ -11,6 +12,7 @@ from defectseg.annotations.ellipse import LARGEST_PX
 from defectseg.errors import Problem
 from defectseg.image_io import MAX_PIXELS
 
+_KEY = re.compile(rb'"([A-Za-z_]{1,40})"\s*:')
 _SAVE_AGAIN = "Export the labels anew."
 
 
@@ -19,14 +21,17 @@ def find_json(root: Path, *keys: str) -> list[Path]:
 
     Their text is searched, not parsed: a damaged file still shows of which tool it is.
     """
-    patterns = [re.compile(rb'"%s"\s*:' % key.encode()) for key in keys]
     files = (path for path in root.rglob("*") if path.suffix.lower() == ".json" and path.is_file())
-    return sorted(path for path in files if _matches_all(path, patterns))
+    return sorted(path for path in files if keys_of(path) >= {*keys})
 
 
-def _matches_all(path: Path, patterns: list[re.Pattern[bytes]]) -> bool:
-    data = path.read_bytes()
-    return all(pattern.search(data) for pattern in patterns)
+@lru_cache(maxsize=100_000)
+def keys_of(path: Path) -> frozenset[str]:
+    """Return the keys in a file; it is read once, until ``keys_of.cache_clear()``.
+
+    Every reader asks for the same files, which may hold whole images.
+    """
+    return frozenset(key.decode() for key in _KEY.findall(path.read_bytes()))
 
 
 def read_json(path: Path) -> dict[str, Any] | list[Any] | Problem:

@@ -14,6 +14,7 @@ from defectseg.annotations import (
     table,
     via,
 )
+from defectseg.annotations.json_files import keys_of
 from defectseg.annotations.labels import LabelSet
 from defectseg.errors import DataError, Problem
 
@@ -34,6 +35,7 @@ def detect_layout(root: Path) -> str:
         raise DataError(f"{root} is not a folder; expected one with images and their labels.")
     if not any(root.iterdir()):
         raise DataError(f"{root} is empty; expected images and their labels.")
+    keys_of.cache_clear()
     signs = {name: reader.find(root) for name, reader in READERS.items()}
     # What lies in a folder that a layout claims is part of that layout, not a sign of another:
     # in Class1_def/ the files 1.png and 1.jpg are one index twice, no image and mask.
@@ -69,6 +71,7 @@ def read_labels(root: Path, layout: str) -> LabelSet:
     if layout not in READERS:
         known = ", ".join(["auto", *READERS])
         raise DataError(f"There is no layout {layout!r}; expected one of {known}.")
+    keys_of.cache_clear()
     if not root.is_dir() or not READERS[layout].find(root):
         raise DataError(
             f"{root} has nothing of the layout {layout!r}; expected {READERS[layout].DESCRIPTION}."
