@@ -7,11 +7,9 @@ from typing import Any, Protocol
 import keras
 
 from defectseg.config import TrainSettings
-from defectseg.segmentation.checkpoint import TrainingState
+from defectseg.segmentation.state import Row, TrainingState
 
 _WARM_UP = 0.03
-
-Row = dict[str, float]
 
 
 class Monitor(Protocol):
