@@ -72,6 +72,7 @@ def _name_curves(axes: Axes, runs: Sequence[RunRecord], last: float, height: flo
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
+                "relpos": (0, 0.5),
                 "lw": 0.7,
                 "color": _COLOURS[place % len(_COLOURS)],
                 "shrinkA": 1,
@@ -81,12 +82,14 @@ def _name_curves(axes: Axes, runs: Sequence[RunRecord], last: float, height: flo
 
 
 def _spread(levels: Sequence[float], step: float) -> list[float]:
-    """Return ascending levels, each at least a step above the one before, none above 1."""
-    spread: list[float] = []
+    """Return ascending levels moved apart by at least a step, none above 1."""
+    apart: list[float] = []
     for level in levels:
-        spread.append(max(level, spread[-1] + step) if spread else level)
+        apart.append(max(level, apart[-1] + step) if apart else level)
+    # All of them down, so that they stay about where they were.
+    down = float(np.mean(np.subtract(apart, levels))) if apart else 0.0
     ceiling = 1.0
-    for place in reversed(range(len(spread))):
-        spread[place] = min(spread[place], ceiling)
-        ceiling = spread[place] - step
-    return spread
+    for place in reversed(range(len(apart))):
+        apart[place] = min(apart[place] - down, ceiling)
+        ceiling = apart[place] - step
+    return apart

@@ -146,8 +146,7 @@ def _read_run(folder: Path, name: str) -> RunRecord:
         answers = attempt(_read_answers, None)
     if not calibrated:
         epochs = settings.get("train.epochs", "?")
-        remark = f"not finished: {len(history)} epochs of at most {epochs}, not calibrated"
-        problems.insert(0, remark)
+        problems.insert(0, f"{len(history)} of at most {epochs} epochs, and not calibrated")
     damaged = len(problems) > (0 if calibrated else 1)
     return RunRecord(
         folder=folder,

@@ -10,12 +10,21 @@ from defectseg.evaluation.plots import to_png
 from defectseg.evaluation.run_curves import plot_run_curves
 from defectseg.evaluation.run_records import RunRecord
 from defectseg.evaluation.run_statements import write_findings, write_warnings
-from defectseg.evaluation.run_tables import Line, comparison_lines, comparison_table
+from defectseg.evaluation.run_tables import (
+    SETTINGS,
+    TEST,
+    TRAINING,
+    comparison_lines,
+    comparison_table,
+)
 from defectseg.page import render
 
 PAGE, TABLE, CURVES = "comparison.html", "comparison.csv", "curves.png"
+_FIRST = (SETTINGS, TRAINING, TEST)
 # More of them are shown on the console as rows: their columns would not be read.
 _MOST_COLUMNS = 4
+_MOST_SETTINGS = 3
+_LEFT_OUT = ("minutes", "best")
 
 
 def write_comparison(folder: Path, runs: Sequence[RunRecord]) -> None:
@@ -36,7 +45,12 @@ def write_comparison(folder: Path, runs: Sequence[RunRecord]) -> None:
     page = render(
         "comparison.html.jinja",
         runs=runs,
-        sections=sections,
+        tables={
+            "": {title: own for title, own in sections.items() if title in _FIRST},
+            "By product, and on validation images": {
+                title: own for title, own in sections.items() if title not in _FIRST
+            },
+        },
         warnings=write_warnings(runs),
         findings=write_findings(runs),
         curves=base64.b64encode(curves).decode(),
@@ -46,13 +60,18 @@ def write_comparison(folder: Path, runs: Sequence[RunRecord]) -> None:
 
 def console_rows(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
     """Return what the console shows: runs as columns or, of more than four, as rows."""
-    lines: list[Line] = [line for line in comparison_lines(runs) if line.brief]
+    lines = [line for line in comparison_lines(runs) if line.brief]
     if len(runs) <= _MOST_COLUMNS:
         return [
-            {"": line.label} | {r.name: text for r, text in zip(runs, line.texts, strict=True)}
+            {"": line.label} | {run.name: text for run, text in zip(runs, line.texts, strict=True)}
             for line in lines
         ]
-    return [
-        {"run": run.name} | {line.label: line.texts[place] for line in lines}
+    hidden = [line for line in lines if line.section == SETTINGS][_MOST_SETTINGS:]
+    narrow = [line for line in lines if line not in hidden and line.brief not in _LEFT_OUT]
+    rows = [
+        {"run": run.name} | {line.brief: line.brief_texts[place] for line in narrow}
         for place, run in enumerate(runs)
     ]
+    if hidden:
+        rows = [row | {"": f"+ {len(hidden)} settings"} for row in rows]
+    return rows

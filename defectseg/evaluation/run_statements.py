@@ -107,11 +107,11 @@ def _tell_discordance(what: str, counted: Discordance, own: Difference) -> str:
 
 def _tell_spread(group: Sequence[RunRecord]) -> str:
     names = ", ".join(run.name for run in group)
-    seeds = ", ".join(str(run.settings.get("train.seed")) for run in group)
+    seeds = list(dict.fromkeys(str(run.settings.get("train.seed")) for run in group))
     split = "test" if all("test" in run.figures for run in group) else "val"
     own = [run.figures[split].overall.model for run in group]
     ranges = [
-        f"{label} {min(known):.3f} to {max(known):.3f}"
+        f"{label} {_range(known, '.3f')}"
         for label, get in _SPREAD
         if (known := [value for figures in own if (value := get(figures)) is not None])
     ]
@@ -119,9 +119,15 @@ def _tell_spread(group: Sequence[RunRecord]) -> str:
         ("escapes", [figures.escape for figures in own]),
         ("overkill", [figures.overkill for figures in own]),
     ):
-        counts = [rate.count for rate in rates]
-        ranges.append(f"{label} {min(counts)} to {max(counts)} of {rates[0].total}")
-    return (
-        f"{names} differ in nothing but the seed ({seeds}); on the {split} images: "
-        f"{', '.join(ranges)}."
+        ranges.append(f"{label} {_range([rate.count for rate in rates], 'd')} of {rates[0].total}")
+    same = (
+        f"differ in nothing but the seed ({', '.join(seeds)})"
+        if len(seeds) > 1
+        else "have the same settings, the seed as well"
     )
+    return f"{names} {same}; on the {split} images: {', '.join(ranges)}."
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    texts = list(dict.fromkeys(format(own, form) for own in (min(values), max(values))))
+    return " to ".join(texts)

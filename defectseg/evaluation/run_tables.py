@@ -16,8 +16,14 @@ from defectseg.evaluation.run_records import RunRecord
 from defectseg.evaluation.tables import show
 from defectseg.inference.verdict import Outcome
 
-SETTINGS, TRAINING = "Settings in which they differ", "Training"
-_SPLITS = {"test": "Test images", "val": "Validation images"}
+SETTINGS, TRAINING, TEST = "Settings in which they differ", "Training", "Test images"
+_SPLITS = {"test": TEST, "val": "Validation images"}
+_BRIEF = {
+    "IoU, defective: mean": "IoU",
+    "AUROC": "AUROC",
+    "escape": "escapes",
+    "overkill": "overkill",
+}
 
 
 @dataclass(frozen=True)
@@ -38,25 +44,37 @@ class Line:
     section, label : str
     values : tuple
         Of each run; None where it is not known.
-    brief : bool
-        Whether it is shown where there is little room.
+    brief : str
+        What it is called where there is little room; empty: it is not shown there.
     """
 
     section: str
     label: str
     values: tuple[Any, ...]
-    brief: bool = False
+    brief: str = ""
 
     @property
     def texts(self) -> list[str]:
         """The values for people."""
         return [show_value(value) for value in self.values]
 
+    @property
+    def brief_texts(self) -> list[str]:
+        """The same where there is little room: no intervals."""
+        return [
+            show(value.value)
+            if isinstance(value, Mean)
+            else f"{value.count}/{value.total}"
+            if isinstance(value, Rate) and value.total
+            else show_value(value)
+            for value in self.values
+        ]
+
 
 def comparison_lines(runs: Sequence[RunRecord]) -> list[Line]:
     """Return all that is shown of runs side by side, section by section."""
     lines = [
-        Line(SETTINGS, name, tuple(values), brief=True)
+        Line(SETTINGS, name, tuple(values), brief=name.rpartition(".")[2])
         for name, values in differing_settings(runs).items()
     ]
     lines += _training_lines(runs)
@@ -66,15 +84,19 @@ def comparison_lines(runs: Sequence[RunRecord]) -> list[Line]:
 
 
 def _training_lines(runs: Sequence[RunRecord]) -> list[Line]:
-    def line(label: str, *values: Any, brief: bool = False) -> Line:
+    def line(label: str, *values: Any, brief: str = "") -> Line:
         return Line(TRAINING, label, values, brief)
 
     bundles = [run.bundle for run in runs]
     return [
-        line("state", *(run.state for run in runs), brief=any(run.remark for run in runs)),
-        line("epochs", *(len(run.history) for run in runs), brief=True),
-        line("minutes", *(_tenth(run.minutes) for run in runs), brief=True),
-        line("best epoch", *(run.best_epoch for run in runs), brief=True),
+        line(
+            "state",
+            *(run.state for run in runs),
+            brief="state" if any(run.remark for run in runs) else "",
+        ),
+        line("epochs", *(len(run.history) for run in runs), brief="epochs"),
+        line("minutes", *(_tenth(run.minutes) for run in runs), brief="minutes"),
+        line("best epoch", *(run.best_epoch for run in runs), brief="best"),
         line("engine", *(own.calibration.engine if own else None for own in bundles)),
         line("trained in", *(run.settings.get("train.precision") for run in runs)),
         line(
@@ -94,7 +116,7 @@ def _figure_lines(runs: Sequence[RunRecord], split: str, title: str) -> Iterator
         _estimates(run, evaluation, split)
         for run, evaluation in zip(runs, evaluations, strict=True)
     ]
-    brief = {"IoU, defective: mean", "AUROC", "escape", "overkill"} if split == "test" else set()
+    brief = _BRIEF if split == "test" else {}
     yield from _side_by_side(title, own, brief)
     products = sorted(
         {name for evaluation in evaluations if evaluation for name in evaluation.products}
@@ -104,15 +126,15 @@ def _figure_lines(runs: Sequence[RunRecord], split: str, title: str) -> Iterator
             _estimates(run, evaluation, split, product)
             for run, evaluation in zip(runs, evaluations, strict=True)
         ]
-        yield from _side_by_side(f"{title}, {product}", own, set())
+        yield from _side_by_side(f"{title}, {product}", own, {})
 
 
 def _side_by_side(
-    title: str, columns: Sequence[Mapping[str, Any]], brief: set[str]
+    title: str, columns: Sequence[Mapping[str, Any]], brief: Mapping[str, str]
 ) -> Iterator[Line]:
     for label in dict.fromkeys(label for column in columns for label in column):
         values = tuple(column.get(label) for column in columns)
-        yield Line(title, label, values, brief=label in brief)
+        yield Line(title, label, values, brief=brief.get(label, ""))
 
 
 def _estimates(
