@@ -132,7 +132,7 @@ def _read_run(folder: Path, name: str) -> RunRecord:
             problems.append(" ".join(str(error).split()))
             return otherwise
 
-    settings: dict[str, Any] = attempt(_read_settings, {})
+    settings: dict[str, Any] = attempt(read_settings, {})
     history = attempt(_read_history, pd.DataFrame(columns=list(_CURVES)))
     state = attempt(load_state, None)
     bundle: Bundle | None = None
@@ -142,7 +142,7 @@ def _read_run(folder: Path, name: str) -> RunRecord:
     if calibrated:
         bundle = attempt(load_bundle, None)
     if bundle is not None:
-        figures = attempt(_read_figures, {})
+        figures = attempt(read_figures, {})
         answers = attempt(_read_answers, None)
     if not calibrated:
         epochs = settings.get("train.epochs", "?")
@@ -162,7 +162,7 @@ def _read_run(folder: Path, name: str) -> RunRecord:
     )
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
+def read_settings(folder: Path) -> dict[str, Any]:
     """Return the settings by name, as they stand: of any version, and nothing added."""
     flat: dict[str, Any] = {}
     for section, content in read_yaml(folder / CONFIG).items():
@@ -187,7 +187,8 @@ def _read_history(folder: Path) -> pd.DataFrame:
         raise DataError(f"{path} holds what is no number: {error}.") from error
 
 
-def _read_figures(folder: Path) -> dict[str, Evaluation]:
+def read_figures(folder: Path) -> dict[str, Evaluation]:
+    """Return the figures of a bundle, by split."""
     return _FIGURES.validate_json((folder / METRICS).read_bytes())
 
 

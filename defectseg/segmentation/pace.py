@@ -22,6 +22,23 @@ class Monitor(Protocol):
         """After each epoch: its row of history.csv, and whether its weights are the best yet."""
 
 
+class Monitors:
+    """Tells several monitors the same."""
+
+    def __init__(self, *monitors: Monitor) -> None:
+        self._monitors = monitors
+
+    def step(self, progress: float, epoch: int, loss: float) -> None:
+        """Tell each of a step."""
+        for monitor in self._monitors:
+            monitor.step(progress, epoch, loss)
+
+    def epoch(self, row: Row, best: bool) -> None:
+        """Tell each of an epoch."""
+        for monitor in self._monitors:
+            monitor.epoch(row, best)
+
+
 def learning_rate_at(progress: float, peak: float, schedule: str = "cosine") -> float:
     """Return the learning rate: a short linear warm-up, then a cosine that falls to 0.
 
