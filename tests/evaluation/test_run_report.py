@@ -13,7 +13,7 @@ from defectseg.evaluation.run_curves import plot_run_curves
 from defectseg.evaluation.run_records import RunRecord
 from defectseg.evaluation.run_report import console_rows, write_comparison
 from defectseg.image_io import read_image
-from tests.evaluation.runs import answer, make_run
+from tests.evaluation.runs import HISTORY, answer, make_run
 from tests.evaluation.test_run_records import write_run
 
 ANSWERS = [
@@ -93,6 +93,10 @@ def test_every_run_has_its_own_line_and_name(runs: list[RunRecord]) -> None:
     heights = sorted(text.get_position()[1] for text in iou.texts)
     assert np.diff(heights).min() > 0.03
     assert 0 < heights[0] < heights[-1] <= 1
+    # Few of them stay about where their curves end.
+    _, iou = plot_run_curves(many[:3]).axes
+    few = [text.get_position()[1] for text in iou.texts]
+    assert np.mean(few) == pytest.approx(HISTORY["val_defective_iou"][-1])
 
 
 def test_no_epoch_at_all_is_an_empty_picture(runs: list[RunRecord]) -> None:
