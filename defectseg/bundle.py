@@ -20,6 +20,7 @@ HISTORY = "history.csv"
 PLOTS = "plots"
 ROBUSTNESS = "robustness.csv"
 CARD = "MODEL_CARD.md"
+ANSWERS = "answers.csv"
 ENGINE = "engine"
 EXPORTS = "engine/exports.json"
 EXPORT_FILES = {
@@ -30,6 +31,8 @@ EXPORT_FILES = {
 }
 # All but the sums themselves, which tell what these were.
 PARTS = (MODEL, ENGINE, CONFIG, CALIBRATION, ROBUSTNESS, METRICS, HISTORY, PLOTS, CARD)
+# Which a bundle of an earlier version is whole without.
+OPTIONAL_PARTS = (ANSWERS,)
 
 Parsed = TypeVar("Parsed")
 
@@ -257,7 +260,7 @@ def read_exports(folder: Path) -> dict[ExportFormat, Export]:
 
 def finish_bundle(folder: Path) -> None:
     """Write the hashes of all parts: what is done last, and says that the bundle is whole."""
-    write_sums(folder, PARTS)
+    write_sums(folder, (*PARTS, *OPTIONAL_PARTS))
 
 
 def _parse(folder: Path, name: str, parse: Callable[[bytes], Parsed]) -> Parsed:

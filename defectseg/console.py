@@ -130,7 +130,9 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Print records as a table, one row each."""
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(rows[0]):
-        table.add_column(name.replace("_", " "), justify="right" if position else "left")
+        # Where there is little room, folded rather than cut off.
+        justify: Literal["left", "right"] = "right" if position else "left"
+        table.add_column(name.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     out.print(table)

@@ -60,3 +60,23 @@ def robustness(
     (after the demo)
     """
     measuring.robustness(model, data, output, split=split, images=images, product=product)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN RUN …", help="Folders of trainings, finished or not."),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="A folder; what this command left there is replaced.")
+    ] = Path("comparison"),
+) -> None:
+    """Show trainings side by side: where their settings differ, figures, curves.
+
+    What is said of the others is said beside the first, image by image, on the same test images.
+
+    Example: `defectseg compare runs/demo/bundle runs/again --output runs/comparison` (after the
+    demo and that of train)
+    """
+    measuring.compare(runs, output)

@@ -31,6 +31,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last finished epoch.")
     ] = False,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPERIMENT",
+            help="Log it to MLflow: into the folder mlflow beside the run, or where "
+            "MLFLOW_TRACKING_URI says.",
+        ),
+    ] = None,
 ) -> None:
     """Train a U-Net and leave a bundle.
 
@@ -39,7 +47,7 @@ def train(
     Example: `defectseg train --config configs/demo.yaml --run runs/again` (after the demo)
     """
     settings = load_config(config, set_ or (), data=data, run=run)
-    raise typer.Exit(training.train(settings, resume=resume))
+    raise typer.Exit(training.train(settings, resume=resume, experiment=mlflow))
 
 
 @app.command()

@@ -1,11 +1,12 @@
-"""What the commands that measure a model do: evaluate, robustness."""
+"""What the commands that measure a model do: evaluate, robustness, compare."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.markup import escape
 
 from defectseg.atomic import staged_folder
-from defectseg.commands.output import check_free
+from defectseg.commands.output import check_free, check_replaceable
 from defectseg.commands.status import OK, SOME_UNREADABLE
 from defectseg.console import (
     bold,
@@ -101,3 +102,21 @@ def robustness(
             f"[red]{seen} of the images were trained on, or set the gate: this flatters both.[/]"
         )
     out.print(f"Open {bold(output / PAGE)}; every answer has its row in robustness.csv.")
+
+
+def compare(runs: Sequence[Path], output: Path) -> None:
+    """Show runs side by side: settings, figures, curves, and what they say."""
+    from defectseg.evaluation.run_records import read_runs
+    from defectseg.evaluation.run_report import CURVES, PAGE, TABLE, console_rows, write_comparison
+    from defectseg.evaluation.run_statements import write_findings, write_warnings
+
+    records = read_runs(runs)
+    check_replaceable(output, {PAGE, TABLE, CURVES}, None)
+    with staged_folder(output) as stage:
+        write_comparison(stage, records)
+    print_table(f"{len(records)} runs side by side", console_rows(records))
+    for warning in write_warnings(records):
+        out.print(f"[red]{escape(warning)}[/]")
+    for finding in write_findings(records):
+        out.print(escape(finding))
+    out.print(f"Open {bold(output / PAGE)}: all figures and the curves.")

@@ -1,7 +1,9 @@
 """What the commands of training do: train, export, calibrate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -12,41 +14,69 @@ from defectseg.console import (
     TrainingProgress,
     bold,
     counting,
+    err,
     out,
     print_table,
     working,
 )
 from defectseg.quiet import quiet_stderr
 
+if TYPE_CHECKING:
+    from defectseg.dataset.manifest import Sample
+    from defectseg.tracking import MlflowRun
 
-def train(config: Config, *, resume: bool) -> int:
-    """Train a network, calibrate it, and leave a bundle; return the exit status."""
+
+def train(config: Config, *, resume: bool, experiment: str | None = None) -> int:
+    """Train a network, calibrate it, and leave a bundle; return the exit status.
+
+    With `experiment`, MLflow is told of it; see `tracking`.
+    """
     from defectseg.dataset.manifest import divide, read_manifest
-    from defectseg.evaluation.calibration import complete_bundle
     from defectseg.evaluation.gate_calibration import check_good_images
     from defectseg.evaluation.robustness import choose_kinds
-    from defectseg.evaluation.tables import figure_rows
-    from defectseg.exporting import export_for_cpu
 
     split = divide(read_manifest(config.data), config.train.leave_out)
     # Told before the hours of a training, not after.
     check_good_images([*split["train"], *split["val"]], config.calibration.gate_alpha)
     choose_kinds(config.calibration.sweep_kinds)
-    with quiet_stderr():
-        from defectseg.segmentation.training import train as train_network
+    with _tracking(config.run, experiment) as trackers:
+        with quiet_stderr():
+            from defectseg.segmentation.pace import Monitors
+            from defectseg.segmentation.training import train as train_network
 
-    with TrainingProgress() as monitor:
-        state = train_network(config, monitor, resume=resume)
-    out.print(
-        f"Trained {state.epoch} epochs in {state.seconds / 60:.1f} min. Epoch {state.best_epoch} "
-        f"is kept: both validation IoU are at least {state.best_iou:.3f}."
-    )
-    # As it was recorded there, with the precision that was chosen.
-    recorded = load_config(config.run / CONFIG, data=config.data, run=config.run)
+        with TrainingProgress() as progress:
+            state = train_network(config, Monitors(progress, *trackers), resume=resume)
+        out.print(
+            f"Trained {state.epoch} epochs in {state.seconds / 60:.1f} min. Epoch "
+            f"{state.best_epoch} is kept: both validation IoU are at least {state.best_iou:.3f}."
+        )
+        # As it was recorded there, with the precision that was chosen.
+        recorded = load_config(config.run / CONFIG, data=config.data, run=config.run)
+        return _complete(recorded, split["train"])
+
+
+@contextmanager
+def _tracking(run: Path, experiment: str | None) -> "Iterator[list[MlflowRun]]":
+    """Yield what tells MLflow of the training, if that was asked."""
+    if experiment is None:
+        yield []
+        return
+    from defectseg.tracking import MlflowRun
+
+    with MlflowRun(run, experiment, lambda text: err.print(f"[yellow]{escape(text)}[/]")) as own:
+        yield [own]
+
+
+def _complete(config: Config, samples: "Sequence[Sample]") -> int:
+    """Export and calibrate a trained network, and print what came of it."""
+    from defectseg.evaluation.calibration import complete_bundle
+    from defectseg.evaluation.tables import figure_rows
+    from defectseg.exporting import export_for_cpu
+
     with working("exporting the network"):
-        export_for_cpu(recorded, split["train"])
+        export_for_cpu(config, samples)
     with counting("calibrating") as tick:
-        figures = complete_bundle(recorded, tick)
+        figures = complete_bundle(config, tick)
     columns = {name: evaluation.overall.model for name, evaluation in figures.items()}
     print_table("Figures (an empty answer beside them: in the model card)", figure_rows(columns))
     print_gate(config.run)

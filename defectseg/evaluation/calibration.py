@@ -11,6 +11,7 @@ import pandas as pd
 
 from defectseg.atomic import write_atomically
 from defectseg.bundle import (
+    ANSWERS,
     CALIBRATION,
     CARD,
     CONFIG,
@@ -124,17 +125,19 @@ def complete_bundle(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     predictor = Predictor(engine, calibration, ellipses=config.inference.ellipses)
-    figures = {
-        name: summarise(evaluate(predictor, split[name], lambda _: tick()))
+    answers = {
+        name: evaluate(predictor, split[name], lambda _: tick())
         for name in ("val", "test")
         if split[name]
     }
+    figures = {name: summarise(frame) for name, frame in answers.items()}
     record = {name: asdict(evaluation) for name, evaluation in figures.items()}
     table = rows.to_csv(index=False, float_format="%.6g")
     card = write_model_card(config, calibration, exports, figures, split)
     contents: dict[str, bytes | str] = {
         **_draw(predictor, split["val"]),
         ROBUSTNESS: table.encode("utf-8", "backslashreplace"),
+        ANSWERS: _answer_table(answers, split),
         METRICS: json.dumps(record, indent=2) + "\n",
         EXPORTS: dump_exports(exports),
         CARD: card,
@@ -232,6 +235,18 @@ class _Ticks:
         self._count += 1
         self._total = max(self._total, self._count)
         self._on_image(self._total)
+
+
+def _answer_table(
+    answers: Mapping[str, pd.DataFrame], split: Mapping[str, Sequence[Sample]]
+) -> bytes:
+    """Return ``answers.csv``: the rows of `evaluate.evaluate`, each with its split and hash."""
+    frames = [
+        frame.assign(split=name, sha256=[sample.sha256 for sample in split[name]])
+        for name, frame in answers.items()
+    ]
+    table = pd.concat(frames).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return table.encode("utf-8", "backslashreplace")
 
 
 def _seen_before(run: Path) -> set[str]:

@@ -7,11 +7,9 @@ from typing import Any, Protocol
 import keras
 
 from defectseg.config import TrainSettings
-from defectseg.segmentation.checkpoint import TrainingState
+from defectseg.segmentation.state import Row, TrainingState
 
 _WARM_UP = 0.03
-
-Row = dict[str, float]
 
 
 class Monitor(Protocol):
@@ -22,6 +20,23 @@ class Monitor(Protocol):
 
     def epoch(self, row: Row, best: bool) -> None:
         """After each epoch: its row of history.csv, and whether its weights are the best yet."""
+
+
+class Monitors:
+    """Tells several monitors the same."""
+
+    def __init__(self, *monitors: Monitor) -> None:
+        self._monitors = monitors
+
+    def step(self, progress: float, epoch: int, loss: float) -> None:
+        """Tell each of a step."""
+        for monitor in self._monitors:
+            monitor.step(progress, epoch, loss)
+
+    def epoch(self, row: Row, best: bool) -> None:
+        """Tell each of an epoch."""
+        for monitor in self._monitors:
+            monitor.epoch(row, best)
 
 
 def learning_rate_at(progress: float, peak: float, schedule: str = "cosine") -> float:

@@ -5,8 +5,7 @@ from typing import Any
 from defectseg.bundle import CONFIG
 from defectseg.config import Config, load_config
 from defectseg.errors import ConfigError, DataError
-from defectseg.segmentation import checkpoint
-from defectseg.segmentation.checkpoint import TrainingState
+from defectseg.segmentation.state import TrainingState, load_state
 
 # May change between a start and its resumption; everything else makes it another training.
 _RESUMABLE = ("epochs", "max_minutes", "cache_mb")
@@ -35,7 +34,7 @@ def starting_state(config: Config, resume: bool, data_sha256: str) -> TrainingSt
         If it was begun with other data.
     """
     path = config.run / CONFIG
-    state = checkpoint.load_state(config.run) if resume else None
+    state = load_state(config.run) if resume else None
     if state is None:
         if config.run.exists() and any(config.run.iterdir()) and not (resume and path.is_file()):
             raise ConfigError(

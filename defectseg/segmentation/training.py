@@ -3,9 +3,9 @@
 Each epoch draws its images anew, trains on them, measures the batch-norm statistics and the
 validation images, and leaves a checkpoint. The weights with the highest IoU over the defective
 validation images become the bundle's network, false alarms on the good ones counted (see
-`selection_iou`). Validation images are measured whole, in batches, also where prediction will see
-them through windows (``inference.window_px``), whose overlaps cost up to four times as much: it
-ranks the epochs, and the calibration measures the network as it is deployed.
+`state.selection_iou`). Validation images are measured whole, in batches, also where prediction
+will see them through windows (``inference.window_px``), whose overlaps cost up to four times as
+much: it ranks the epochs, and the calibration measures the network as it is deployed.
 """
 
 import csv
@@ -32,13 +32,13 @@ from defectseg.dataset.pipeline import PairCache, training_batches, validation_b
 from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation import checkpoint
 from defectseg.segmentation.batch_norm import BatchNormStatistics
-from defectseg.segmentation.checkpoint import TrainingState
 from defectseg.segmentation.losses import MaskLoss
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
-from defectseg.segmentation.pace import Monitor, Pace, Row, TrainedWeights, is_finished
+from defectseg.segmentation.pace import Monitor, Pace, TrainedWeights, is_finished
 from defectseg.segmentation.plots import plot_curves
 from defectseg.segmentation.precision import choose_precision, use_precision
 from defectseg.segmentation.start import starting_state
+from defectseg.segmentation.state import Row, TrainingState, selection_iou
 from defectseg.segmentation.unet import build_trainable, build_unet
 
 
@@ -220,16 +220,6 @@ def _run_epochs(
         _log(writer, row)
         monitor.epoch(row, better)
     return state
-
-
-def selection_iou(row: Row) -> float:
-    """Return the IoU by which the best epoch is chosen, from its row of ``history.csv``.
-
-    It is the mean IoU over the defective validation images or, if that is lower, the IoU of all
-    validation pixels together. Early in a training there are epochs that find each defect and
-    flood good images as well: the first number alone would choose them.
-    """
-    return min(row["val_defective_iou"], row["val_iou"])
 
 
 def _default_strategy() -> Any:

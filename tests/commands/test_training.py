@@ -17,7 +17,7 @@ def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = break_image(prepared, folder, "test")
     config = make_config(data, folder / "run", epochs=1, leave_out=["Class5_def"])
     # Some images could not be read: not 0, and yet the bundle is whole.
-    assert training.train(config, resume=False) == 1
+    assert training.train(config, resume=False, experiment="faulty") == 1
     return config.run
 
 
@@ -47,3 +47,14 @@ def test_kinds_that_are_left_out_are_measured_all_the_same(
         if sample.sha256 in bundle.calibration.seen_sha256
     }
     assert seen == {"Class1", "Class5", "Class1_def"}
+
+
+def test_mlflow_is_told_of_it(run: Path, figures: dict[str, Any]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{run.parent / 'mlflow' / 'mlflow.db'}")
+    (found,) = client.search_runs([client.get_experiment_by_name("faulty").experiment_id])
+    assert found.info.status == "FINISHED"
+    assert [own.step for own in client.get_metric_history(found.info.run_id, "val_loss")] == [1]
+    expected = figures["test"]["overall"]["model"]["iou_mean"]
+    assert found.data.metrics["test/iou_mean"] == expected

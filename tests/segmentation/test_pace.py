@@ -1,8 +1,8 @@
 import pytest
 
 from defectseg.config import TrainSettings
-from defectseg.segmentation.checkpoint import TrainingState
 from defectseg.segmentation.pace import is_finished, learning_rate_at
+from defectseg.segmentation.state import TrainingState
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:

@@ -19,10 +19,11 @@ from defectseg.dataset.manifest import data_sha256, divide, read_manifest
 from defectseg.dataset.pipeline import PairCache, training_batches
 from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation.batch_norm import BatchNormStatistics
-from defectseg.segmentation.checkpoint import TrainingState, load_best, load_last
+from defectseg.segmentation.checkpoint import load_best, load_last
 from defectseg.segmentation.pace import learning_rate_at
 from defectseg.segmentation.precision import choose_precision
-from defectseg.segmentation.training import selection_iou, train
+from defectseg.segmentation.state import TrainingState, selection_iou
+from defectseg.segmentation.training import train
 from tests.conftest import break_image, make_config, other_data
 
 Run = tuple[Config, TrainingState]

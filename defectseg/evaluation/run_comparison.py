@@ -1,0 +1,191 @@
+"""What may be said of several trainings beside each other, and what may not."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from defectseg.evaluation.intervals import mean_interval
+from defectseg.evaluation.run_records import RunRecord
+from defectseg.inference.verdict import Outcome
+
+# Where a run reads and writes; whether the data are the same is told by their hash.
+_PLACES = ("data", "run")
+_SEED = "train.seed"
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Discordance:
+    """How many images only the one of two runs gets wrong.
+
+    Attributes
+    ----------
+    only_first, only_other : int
+    p_value : float
+        Of chance giving as uneven a share of them (exact binomial, as McNemar's test).
+    """
+
+    only_first: int
+    only_other: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A run beside the first one, image by image, on the same test images.
+
+    Attributes
+    ----------
+    first, other : str
+    confidence : float
+        Of the interval, and of what is called a difference: with several runs beside the first
+        more than 0.95, so that of all that is said of them something is wrong in 5 % of cases at
+        most (Bonferroni).
+    iou_images : int
+        Defective images that both could read.
+    iou_mean : float or None
+        Of the other's IoU less that of the first.
+    iou_low, iou_high : float or None
+        Its interval (Student's t, of the differences).
+    escapes, overkill : Discordance
+    """
+
+    first: str
+    other: str
+    confidence: float
+    iou_images: int
+    iou_mean: float | None
+    iou_low: float | None
+    iou_high: float | None
+    escapes: Discordance
+    overkill: Discordance
+
+
+def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
+    """Return the settings in which runs differ: by name, the value of each; None: it has none.
+
+    A run whose settings could not be read differs from none.
+    """
+    read = [run.settings for run in runs if run.settings]
+    names = dict.fromkeys(name for settings in read for name in settings if name not in _PLACES)
+    return {
+        name: [run.settings.get(name) for run in runs]
+        for name in names
+        if any(settings.get(name) != read[0].get(name) for settings in read)
+    }
+
+
+def seed_groups(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Return the finished runs of equal settings, data and test images, but for the seed."""
+
+    def key(run: RunRecord) -> Hashable:
+        own = {n: v for n, v in run.settings.items() if n not in (*_PLACES, _SEED)}
+        return repr(sorted(own.items())), run.trained_on, run.measured_on
+
+    finished = [run for run in runs if run.figures]
+    return [group for group in _group(finished, lambda a, b: key(a) == key(b)) if len(group) > 1]
+
+
+def group_by_training_data(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Return runs in groups that were trained on the same data; unknown ones are in none."""
+    known = [run for run in runs if run.trained_on]
+    return _group(known, lambda a, b: a.trained_on == b.trained_on)
+
+
+def group_by_test_images(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Return runs in groups that were measured on the same test images, equally labelled.
+
+    They are if all data are the same; or, where answers were kept, if these are of the same
+    images with the same number of labelled pixels.
+    """
+    tested = [run for run in runs if "test" in run.figures]
+
+    def same(one: RunRecord, other: RunRecord) -> bool:
+        return one.measured_on == other.measured_on or _paired(one, other) is not None
+
+    return _group(tested, same)
+
+
+def _group(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[list[Item]]:
+    groups: list[list[Item]] = []
+    for item in items:
+        home = next((group for group in groups if same(group[0], item)), None)
+        if home is None:
+            groups.append([item])
+        else:
+            home.append(item)
+    return groups
+
+
+def compare_with_first(runs: Sequence[RunRecord]) -> list[Difference]:
+    """Compare runs with the first finished one that kept its answers, on the same test images."""
+    able = [run for run in runs if run.answers is not None and "test" in run.figures]
+    pairs = [(other, _paired(able[0], other)) for other in able[1:]]
+    known = [(other, both) for other, both in pairs if both is not None]
+    confidence = 1 - 0.05 / max(1, len(known))
+    return [_differ(able[0].name, other.name, both, confidence) for other, both in known]
+
+
+def _differ(first: str, other: str, both: pd.DataFrame, confidence: float) -> Difference:
+    defective, good = both[both["defective"]], both[~both["defective"]]
+    rise = _iou(defective, "other") - _iou(defective, "first")
+    low, high = mean_interval(rise, confidence)
+    return Difference(
+        first=first,
+        other=other,
+        confidence=confidence,
+        iou_images=len(rise),
+        iou_mean=float(rise.mean()) if len(rise) else None,
+        iou_low=low,
+        iou_high=high,
+        escapes=_discordance(defective, Outcome.PASS),
+        overkill=_discordance(good, Outcome.FAIL),
+    )
+
+
+def _paired(first: RunRecord, other: RunRecord) -> pd.DataFrame | None:
+    """Return the answers of two runs to each test image that both could read, or None.
+
+    None if they kept none, or the images or their labels are not the same.
+    """
+    if first.answers is None or other.answers is None:
+        return None
+    one, two = (
+        run.answers[run.answers["split"] == "test"].sort_values(["sha256", "product", "defective"])
+        for run in (first, other)
+        if run.answers is not None
+    )
+    images = ["sha256", "defective"]
+    if one[images].to_numpy().tolist() != two[images].to_numpy().tolist():
+        return None
+    answered = ("outcome", "overlap_px", "predicted_px", "true_px")
+    both = pd.DataFrame({"defective": one["defective"].to_numpy(bool)}).assign(
+        **{
+            f"{which}_{name}": rows[name].to_numpy()
+            for which, rows in (("first", one), ("other", two))
+            for name in answered
+        }
+    )
+    error = Outcome.ERROR.value
+    both = both[(both["first_outcome"] != error) & (both["other_outcome"] != error)]
+    return both if (both["first_true_px"] == both["other_true_px"]).all() else None
+
+
+def _iou(rows: pd.DataFrame, which: str) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    overlap, predicted, true = (
+        rows[f"{which}_{name}_px"].to_numpy(float) for name in ("overlap", "predicted", "true")
+    )
+    return np.asarray(overlap / (true + predicted - overlap), np.float64)
+
+
+def _discordance(rows: pd.DataFrame, wrong: Outcome) -> Discordance:
+    first, other = rows["first_outcome"] == wrong, rows["other_outcome"] == wrong
+    only_first, only_other = int((first & ~other).sum()), int((other & ~first).sum())
+    uneven = only_first + only_other
+    p_value = float(binomtest(only_first, uneven).pvalue) if uneven else 1.0
+    return Discordance(only_first, only_other, p_value)

@@ -1,0 +1,203 @@
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from defectseg.config import Config, dump_config
+from defectseg.errors import ConfigError
+from defectseg.tracking import MlflowRun
+from tests.conftest import make_config
+from tests.evaluation.runs import HISTORY
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with their store, whose making takes seconds."""
+    folder = tmp_path_factory.mktemp("tracked")
+    told: list[str] = []
+    follow(folder / "none", "none", told, ConfigError("the folder holds something already"))
+    assert told == []
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in list(os.environ):
+        if name.startswith("MLFLOW_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def client(runs: Path) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{runs / 'mlflow' / 'mlflow.db'}")
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    told: list[str] = []
+    yield told
+    assert told == []
+
+
+def follow(run: Path, experiment: str, told: list[str], error: BaseException, *epochs: int) -> None:
+    """Have some epochs followed of a training that ends with an error."""
+    with contextlib.suppress(type(error)), MlflowRun(run, experiment, told.append) as tracked:
+        for number in epochs:
+            tracked.epoch({name: values[number - 1] for name, values in HISTORY.items()}, True)
+        raise error
+
+
+def begin(run: Path, finished: int, **settings: Any) -> Config:
+    """What a training leaves after its first epochs."""
+    config = make_config(run.parent, run, **settings)
+    run.mkdir(exist_ok=True)
+    (run / "config.yaml").write_text(dump_config(config))
+    pd.DataFrame(HISTORY).iloc[:finished].to_csv(run / "history.csv", index=False)
+    return config
+
+
+def read(client: "MlflowClient", experiment: str) -> Any:
+    """Return the only run of an experiment."""
+    (found,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return found
+
+
+def steps(client: "MlflowClient", run_id: str, name: str) -> list[tuple[int, float]]:
+    return [(own.step, own.value) for own in client.get_metric_history(run_id, name)]
+
+
+def test_a_finished_bundle_is_read_back(
+    runs: Path, bundle_folder: Path, client: "MlflowClient", warnings: list[str]
+) -> None:
+    run = Path(
+        shutil.copytree(bundle_folder, runs / "whole", ignore=shutil.ignore_patterns("tens*"))
+    )
+    with MlflowRun(run, "whole", warnings.append) as tracked:
+        # The first epoch that is told brings those before it along.
+        tracked.step(0.5, 3, 0.1)
+        tracked.epoch({"epoch": 3.0}, True)
+    found = read(client, "whole")
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "whole")
+    history = pd.read_csv(run / "history.csv")
+    for name in ("loss", "val_defective_iou", "seconds"):
+        expected = list(zip([1, 2, 3], history[name], strict=True))
+        assert steps(client, found.info.run_id, name) == expected
+    assert found.data.params["train.epochs"] == "3"
+    assert found.data.params["model.decoder_filters"] == "[16, 16, 8, 8, 8]"
+    figures = json.loads((run / "metrics.json").read_text())["test"]
+    overall = figures["overall"]["model"]
+    assert found.data.metrics["test/iou_mean"] == overall["iou_mean"]
+    assert found.data.metrics["test/escape"] == overall["escape"]["share"]
+    assert found.data.metrics["test/escape_high"] == overall["escape"]["high"]
+    own = figures["products"]["Class5"]["model"]["auroc"]
+    assert found.data.metrics["test/Class5/auroc"] == own
+    calibration = json.loads((run / "calibration.json").read_text())
+    for name in ("model_sha256", "data_sha256", "engine"):
+        assert found.data.tags[f"defectseg.{name}"] == calibration[name]
+    names = {own.path for own in client.list_artifacts(found.info.run_id)}
+    assert names == {"MODEL_CARD.md", "config.yaml", "history.csv", "metrics.json", "plots"}
+    kept = runs / "mlflow" / "mlruns" / found.info.run_id / "artifacts"
+    assert (kept / "plots" / "curves.png").read_bytes() == (run / "plots/curves.png").read_bytes()
+
+
+def test_a_stopped_training_goes_on_in_the_same_run(
+    runs: Path, client: "MlflowClient", warnings: list[str]
+) -> None:
+    run = runs / "stopped"
+    begin(run, 1)
+    follow(run, "stopped", warnings, KeyboardInterrupt(), 1)
+    assert read(client, "stopped").info.status == "KILLED"
+    # Two more epochs, of which the last has no checkpoint yet.
+    begin(run, 3, epochs=7)
+    follow(run, "stopped", warnings, ZeroDivisionError(), 2)
+    found = read(client, "stopped")
+    assert found.info.status == "FAILED"
+    assert steps(client, found.info.run_id, "val_iou") == [(1, 0.2), (2, 0.8)]
+    # What was begun with stays, and what changed is told.
+    assert found.data.params["train.epochs"] == "2"
+    assert found.data.tags["defectseg.settings_changed"] == "train.epochs: 2 → 7"
+
+
+def test_a_run_that_is_gone_or_of_another_experiment_is_begun_anew(
+    runs: Path, client: "MlflowClient", warnings: list[str]
+) -> None:
+    run = runs / "gone"
+    begin(run, 1)
+    for experiment in ("first", "second", "second"):
+        follow(run, experiment, warnings, KeyError(), 1)
+        # Marked as deleted, as in MLflow's own page.
+        found = read(client, experiment)
+        if experiment == "second":
+            client.delete_run(found.info.run_id)
+    first, second = (json.loads((run / "mlflow.json").read_text()), read(client, "first"))
+    assert first["run_id"] != second.info.run_id
+    assert steps(client, second.info.run_id, "loss") == [(1, 0.9)]
+
+
+def test_a_training_that_did_not_begin_leaves_no_run(runs: Path, client: "MlflowClient") -> None:
+    # That of the fixture.
+    assert client.search_runs([client.get_experiment_by_name("none").experiment_id]) == []
+    assert not (runs / "none").exists()
+
+
+def test_a_store_that_fails_is_told_once_and_stops_nothing(tmp_path: Path) -> None:
+    begin(tmp_path / "run", 2)
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "mlflow.db").write_text("no database")
+    told: list[str] = []
+    with MlflowRun(tmp_path / "run", "any", told.append) as tracked:
+        tracked.epoch({"epoch": 1.0}, True)
+        tracked.epoch({"epoch": 2.0}, True)
+    (warning,) = told
+    assert "the training goes on without it" in warning
+    assert "not a database" in warning
+
+
+def test_another_store_is_named_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A port that nothing listens on: refused at once.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    told: list[str] = []
+    with MlflowRun(tmp_path / "run", "any", told.append):
+        pass
+    (warning,) = told
+    assert "http://127.0.0.1:9" in warning
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mlflow_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    MlflowRun(tmp_path / "run", "any", print)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    # That this version listens to it.
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+
+    assert MLFLOW_DISABLE_TELEMETRY.get() is True
+
+
+@pytest.mark.parametrize("absent", ["mlflow", "alembic"])
+def test_an_absent_library_is_told_before_the_training(
+    absent: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(ConfigError, match=rf"--mlflow .*{absent}.*pip install defectseg\[mlflow\]"):
+        MlflowRun(tmp_path / "run", "any", print)
+
+
+def test_a_path_that_cannot_be_addressed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="question mark"):
+        MlflowRun(tmp_path / "why?" / "run", "any", print)
