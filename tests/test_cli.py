@@ -19,23 +19,7 @@ from defectseg.image_io import read_image
 from defectseg.quality.distortions import SWEEP
 from tests.annotations import test_cvat
 from tests.conftest import other_data
-
-COMMANDS = (
-    "synth",
-    "prepare",
-    "train",
-    "evaluate",
-    "robustness",
-    "calibrate",
-    "predict",
-    "export",
-    "sharpness",
-    "monitor",
-    "demo",
-    "line",
-    "line verify",
-    "line export",
-)
+from tests.examples import commands
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -43,7 +27,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", commands())
 def test_help_of_each_command_ends_with_an_example(command: str) -> None:
     status, text = run(*command.split(), "--help")
     assert status == 0
