@@ -26,7 +26,7 @@ def execute(path: Path, root: Path) -> list[nbformat.NotebookNode]:
     # The package is found wherever the kernel is started.
     env["PYTHONPATH"] = str(Path.cwd())
     where = {"metadata": {"path": str(root / "notebooks")}}
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where)
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where)
     client.execute(env=env)
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
@@ -36,8 +36,8 @@ def execute(path: Path, root: Path) -> list[nbformat.NotebookNode]:
 def test_notebook_shows_pictures_and_nothing_else_than_it_should(path: Path, root: Path) -> None:
     cells = execute(path, root)
     outputs = [output for cell in cells for output in cell.outputs]
-    noise = [output.text for output in outputs if output.get("name") == "stderr"]
-    assert not noise
+    assert not [output.text for output in outputs if output.get("name") == "stderr"]
+    assert "Warning" not in str([output.get("data", {}).get("text/plain") for output in outputs])
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) >= len(cells) / 2
     assert {own.name for own in root.iterdir()} <= {"notebooks", "runs"}
