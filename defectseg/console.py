@@ -33,6 +33,11 @@ def bold(path: Path) -> str:
     return f"[bold]{escape(str(path))}[/]"
 
 
+def _progress(*columns: ProgressColumn) -> Progress:
+    # No bar in a notebook: there it would need a package of its own, and warns without it.
+    return Progress(*columns, console=err, transient=True, disable=err.is_jupyter)
+
+
 @contextmanager
 def counting(what: str, *, rate: bool = False) -> Iterator[Callable[[int], None]]:
     """Show a bar with count and time left; yields a function to call with the total each time."""
@@ -45,7 +50,7 @@ def counting(what: str, *, rate: bool = False) -> Iterator[Callable[[int], None]
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as progress:
+    with _progress(*columns) as progress:
         task = progress.add_task(what, total=None)
 
         def tick(total: int) -> None:
@@ -58,7 +63,7 @@ def counting(what: str, *, rate: bool = False) -> Iterator[Callable[[int], None]
 def working(what: str) -> Iterator[None]:
     """Show that something is being done whose length nobody knows."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with _progress(*columns) as progress:
         progress.add_task(what, total=None)
         yield
 
@@ -101,7 +106,7 @@ class TrainingProgress:
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        self._progress = Progress(*columns, console=err, transient=True)
+        self._progress = _progress(*columns)
         self._task = self._progress.add_task("starting", total=1.0)
 
     def __enter__(self) -> "TrainingProgress":

@@ -31,7 +31,7 @@ def plot_curves(
     example : ndarray of shape (H, W) or (H, W, 3), uint8, or None
     """
     kinds = [kind for kind in SWEEP if any(point.kind == kind for point in curve)]
-    columns = 4
+    columns = min(4, len(kinds))
     lines = -(-len(kinds) // columns)
     figure = Figure(figsize=(16, 4.4 * lines), layout="constrained")
     grid = figure.add_gridspec(2 * lines, columns, height_ratios=[3.2, 1] * lines)

@@ -138,13 +138,22 @@ def fit_baseline(good: Sequence[Measures], alpha: float, product: str) -> Baseli
     )
 
 
-def open_baseline(baseline: Baseline) -> Callable[[npt.NDArray[np.float64]], float]:
-    """Return what gives, of coordinates, the p-value of their joint deviation to whichever side."""
+def open_deviation(baseline: Baseline) -> Callable[[npt.NDArray[np.float64]], float]:
+    """Return what gives, of coordinates, how far they are from the center, to whichever side.
+
+    In standard deviations of all measures together, as ``Baseline.deviations``.
+    """
     center, whiten = np.array(baseline.center), np.array(baseline.whiten)
+    return lambda coordinates: float(np.linalg.norm(whiten @ (coordinates - center)))
+
+
+def open_baseline(baseline: Baseline) -> Callable[[npt.NDArray[np.float64]], float]:
+    """Return what gives, of coordinates, the p-value of their deviation; see `open_deviation`."""
+    deviation = open_deviation(baseline)
     farthest_first = -np.array(baseline.deviations)[::-1]
 
     def deviation_p_value(coordinates: npt.NDArray[np.float64]) -> float:
-        return p_value(farthest_first, -float(np.linalg.norm(whiten @ (coordinates - center))))
+        return p_value(farthest_first, -deviation(coordinates))
 
     return deviation_p_value
 

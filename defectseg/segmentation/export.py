@@ -108,7 +108,9 @@ def _quantise(model: ov.Model, samples: Sequence[Sample], config: Config) -> ov.
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
     )
     nncf.set_log_level(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+    # Its progress bars; in a notebook they ask for a package instead.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "install .ipywidgets.", UserWarning)
         return nncf.quantize(
             model,
             nncf.Dataset(list(samples), prepare),

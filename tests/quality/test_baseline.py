@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from defectseg.bundle import Baseline
 from defectseg.errors import DataError
 from defectseg.quality import baseline
 from defectseg.quality.measures import MEASURES, Measures
@@ -97,6 +98,14 @@ def test_joint_deviation_sees_what_no_single_measure_shows() -> None:
     p_odd, p_usual = (p_value(baseline.to_coordinates(own)) for own in (odd, usual))
     assert p_odd <= 0.01
     assert p_usual > 0.05
+
+
+def test_deviation_and_its_p_value_by_hand() -> None:
+    known = Baseline(center=(1.0, 1.0), whiten=((2.0, 0.0), (0.0, 1.0)), deviations=(1.0, 5.0, 9.0))
+    # (2.5 − 1) · 2 = 3 and 5 − 1 = 4: 5 from the center. Of three, 5 and 9 are as far.
+    point = np.array([2.5, 5.0])
+    assert baseline.open_deviation(known)(point) == pytest.approx(5)
+    assert baseline.open_baseline(known)(point) == (1 + 2) / (1 + 3)
 
 
 def test_whitening_gives_unit_spread_in_every_direction() -> None:
