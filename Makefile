@@ -10,7 +10,7 @@ help:
 	@echo "make demo   draw data, train, predict: a report to look at in 7 to 11 minutes"
 	@echo "make test   run the tests"
 	@echo "make lint   check style, types and the order of the rooms"
-	@echo "make bench  measure the README's figures again, four to five hours"
+	@echo "make bench  measure the pages' figures again, four to five hours"
 
 demo: $(READY)
 	$(BIN)/defectseg demo
