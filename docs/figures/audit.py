@@ -15,6 +15,6 @@ def draw(path: Path) -> None:
     with TemporaryDirectory() as folder:
         raw, prepared = Path(folder, "raw"), Path(folder, "prepared")
         products = ("Class1", "Class4", "Class5")
-        write_dataset(raw, good=2, defective=4, products=products, size=256, seed=1)
+        write_dataset(raw, good=4, defective=1, products=products, size=256, seed=1)
         prepare(raw, prepared)
         write_picture(path, audit_sheet(read_manifest(prepared)))

@@ -13,7 +13,7 @@ from defectseg.quality.baseline import fit_baseline, open_baseline, to_coordinat
 from defectseg.quality.distortions import distort
 from defectseg.quality.measures import Measures, measure
 
-_ALPHA, _KNOWN, _NEW, _POOR = 0.05, 120, 100, 25
+_ALPHA, _KNOWN, _NEW, _POOR = 0.05, 80, 60, 15
 _ROWS = (  # name, kind, level, colour
     ("blur, σ 1.5 px", "gaussian_blur", 1.5, RED),
     ("noise, σ 10", "noise", 10, RED),

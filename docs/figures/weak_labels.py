@@ -15,7 +15,7 @@ from defectseg.dataset.masks import rasterise
 from defectseg.dataset.synthetic import PRODUCTS, generate_sample
 from defectseg.evaluation.scores import PixelCounts, iou
 
-_SIDE, _IMAGES = 256, 20  # of each product
+_SIDE, _IMAGES = 256, 15  # of each product
 _SHOWN = ("Class1", "Class3", "Class5")
 _Mask = npt.NDArray[np.bool_]
 
