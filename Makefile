@@ -27,7 +27,7 @@ lint: $(READY)
 
 # Its makers tell of a successor on every run, until they are asked not to.
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "Open site/index.html."
 
 bench: $(READY)
