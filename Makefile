@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint bench requirements clean
+.PHONY: help demo test lint docs bench requirements clean
 
 help:
 	@echo "make demo   draw data, train, predict: a report to look at in 7 to 11 minutes"
 	@echo "make test   run the tests"
 	@echo "make lint   check style, types and the order of the rooms"
-	@echo "make bench  measure the README's figures again, four to five hours"
+	@echo "make docs   build the pages of docs into site/, to be read in a browser"
+	@echo "make bench  measure the pages' figures again, four to five hours"
 
 demo: $(READY)
 	$(BIN)/defectseg demo
@@ -23,6 +24,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Its makers tell of a successor on every run, until they are asked not to.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "Open site/index.html."
 
 bench: $(READY)
 	$(BIN)/python benchmarks/demo.py
@@ -52,4 +58,4 @@ requirements:
 	$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import skimage
-from publish import REAL_DATA, write_into_readme, write_result
+from publish import REAL_DATA, write_into_pages, write_result
 from sklearn.metrics import roc_auc_score
 
 from defectseg.console import out
@@ -102,11 +102,11 @@ def main() -> None:
     }
     out.print(figures["score_ms"], figures["defocus_stacks"])
     write_result("blur_classifier", figures)
-    write_into_readme("blur_classifier", describe(figures))
+    write_into_pages("blur_classifier", describe(figures))
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """Return the README's table and sentence."""
+    """Return the pages' table and sentence."""
     lines = [
         "| area under the curve | learned, for any folder | learned on the product | mean gradient "
         "| best classical measure |",

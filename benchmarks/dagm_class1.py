@@ -3,7 +3,7 @@
     python benchmarks/dagm_class1.py [--data ../shared/data/dagm_class1] [--seeds 3]
 
 Prepares, trains once a seed (6 minutes each on 2 CPU cores, all in) and writes
-results/dagm_class1.json and the README's figures.
+results/dagm_class1.json and the pages' figures.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from publish import PREPARED, REAL_DATA, prepare_dagm, write_into_readme, write_result
+from publish import PREPARED, REAL_DATA, prepare_dagm, write_into_pages, write_result
 from trial import run_trial
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     worst = min(figures["iou_worst"] for figures in overall)
     hit, good = ([figures[name] for figures in overall] for name in ("defects_hit", "good_alarmed"))
     minutes = max(trial.minutes for trial in trials)
-    write_into_readme(
+    write_into_pages(
         "dagm_class1",
         f"On {overall[0]['defective_images']} defective and {overall[0]['good_images']} good "
         f"images kept out of training, after at most {minutes:.0f} minutes on {os.cpu_count()} "

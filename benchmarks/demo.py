@@ -2,8 +2,8 @@
 
     python benchmarks/demo.py
 
-The demo's settings were chosen with its own test images in view; the README's figures are of
-others, from another seed. Writes results/demo.json, docs/demo.jpg and the README's figures.
+The demo's settings were chosen with its own test images in view; the pages' figures are of
+others, from another seed. Writes results/demo.json, docs/demo.jpg and the pages' figures.
 """
 
 import os
@@ -11,7 +11,7 @@ import shutil
 import time
 
 import pandas as pd
-from publish import ROOT, write_into_readme, write_result
+from publish import ROOT, write_into_pages, write_result
 
 from defectseg.commands import data, prediction
 from defectseg.demo import PRODUCTS, run_demo
@@ -43,7 +43,7 @@ def main() -> None:
         + ", ".join(f"{count} {outcome}" for outcome, count in sorted(own.items()))
         for name, own in counts.items()
     ]
-    write_into_readme(
+    write_into_pages(
         "demo",
         f"Measured on {os.cpu_count()} CPU cores, installation aside: {minutes:.0f} minutes. On "
         f"images drawn anew, from another seed: {'; '.join(sentences)}.\n",

@@ -16,7 +16,7 @@ wander is an autoregression of first order from day to day with correlation 0.5.
 is held against the bars has noise of 8 % and a wander of 0.3 %; the monitor's settings are its
 defaults, which know neither. Other scenarios vary noise, wander and odd parts (images of 0.3 to 2
 times their value); in one the monitor is told the wander. Seeds differ from those that the
-settings were chosen by. Writes results/drift.json and the README's figures.
+settings were chosen by. Writes results/drift.json and the pages' figures.
 """
 
 import math
@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from publish import write_into_readme, write_result
+from publish import write_into_pages, write_result
 
 from defectseg.console import out
 from defectseg.drift.monitor import watch
@@ -88,7 +88,7 @@ def main() -> None:
     out.print(bars)
     figures = {"runs": RUNS, "settings": asdict(Settings()), "bars": bars, "scenarios": rows}
     write_result("drift", figures)
-    write_into_readme("drift", summarise(first))
+    write_into_pages("drift", summarise(first))
 
 
 def summarise(row: dict[str, Any]) -> str:

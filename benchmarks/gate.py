@@ -4,7 +4,7 @@
 
 Trains DAGM class 1 as configs/dagm_robust.yaml says (13 minutes with its calibration), distorts the
 test images at every level of every kind, then in ways that were never swept (14 minutes), and
-writes results/gate.json, docs/degradation.png and the README's figures.
+writes results/gate.json, docs/degradation.png and the pages' figures.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from publish import (
     ROOT,
     prepare_dagm,
     train_bundle,
-    write_into_readme,
+    write_into_pages,
     write_result,
 )
 
@@ -35,7 +35,7 @@ from defectseg.evaluation.figures import Rate
 from defectseg.evaluation.robustness import sweep
 from defectseg.evaluation.robustness_plots import example_of, plot_curves
 from defectseg.evaluation.trust import TrustFigures, compute_trust, judge_rows
-from defectseg.inference.engines import load_engine
+from defectseg.inference.engines import choose_engine, load_engine
 from defectseg.quality.distortions import (
     SWEEP,
     Kind,
@@ -137,7 +137,7 @@ def main() -> None:
     bundle = load_bundle(run)
     gate = bundle.calibration.gate
     judges = open_gates(gate)
-    engine = load_engine(bundle.model_path, bundle.config)
+    engine = load_engine(bundle.folder, bundle.config, choose_engine(bundle, "auto"))
     test = manifest.divide(manifest.read_manifest(data))["test"]
     samples = [sample for sample in test if sample.defective]
     # Of the good ones not all: most of the minutes are theirs.
@@ -176,7 +176,7 @@ def main() -> None:
             },
         },
     )
-    write_into_readme(
+    write_into_pages(
         "gate",
         describe(
             bundle.config,
@@ -211,12 +211,12 @@ def levels_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def describe(
     config: Config, images: int, single: TrustFigures, mixed: TrustFigures, unknown: TrustFigures
 ) -> str:
-    """Return the README's sentences."""
+    """Return the pages' sentences."""
     kinds = {name: kind for name, kind in SWEEP.items() if name not in MIXTURES}
     return (
         f"A model of DAGM class 1, trained for {config.train.max_minutes:g} minutes with noise up "
-        f"to σ {config.augment.noise:g} among its images ([configs/dagm_robust.yaml](configs/"
-        f"dagm_robust.yaml)), on {images} test images, {len(kinds)} kinds of distortion and "
+        f"to σ {config.augment.noise:g} among its images (`configs/dagm_robust.yaml`), on {images} "
+        f"test images, {len(kinds)} kinds of distortion and "
         f"{sum(len(kind.levels) for kind in kinds.values())} levels: without a gate "
         f"{percent(single.silent_escapes_without_gate)} of the defective ones are missed in "
         f"silence, with it **{percent(single.silent_escapes)}**. Of the images on which the model "

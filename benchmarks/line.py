@@ -6,7 +6,7 @@
 Trains DAGM class 1 as configs/dagm.yaml says (10 minutes with its calibration), and runs stations
 of it, each a process of its own, on images of 512×512 that all differ: with four clients beside
 the engine alone, at half of that rate, with 10,000 images in a row, and with kills while images
-come in (half an hour in all). Writes results/line.json and the README's figures; with --only, what
+come in (half an hour in all). Writes results/line.json and the pages' figures; with --only, what
 the file holds of the other parts stays. For trials: --dry writes nothing, and each part's count of
 images can be given.
 """
@@ -32,7 +32,7 @@ from publish import (
     prepare_dagm,
     read_commit,
     train_bundle,
-    write_into_readme,
+    write_into_pages,
     write_result,
 )
 
@@ -233,7 +233,7 @@ def hold(figures: dict[str, Any]) -> dict[str, bool]:
 
 
 def report(run: Path, figures: dict[str, Any], *, dry: bool) -> None:
-    """Write the results, and the README's sentences."""
+    """Write the results, and the pages' sentences."""
     bundle = load_bundle(run)
     figures |= {
         "engine": choose_engine(bundle, "auto"),
@@ -245,11 +245,11 @@ def report(run: Path, figures: dict[str, Any], *, dry: bool) -> None:
     print(text, figures["held"])
     if not dry:
         write_result("line", figures)
-        write_into_readme("line", text)
+        write_into_pages("line", text)
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """Return the README's sentences, of the parts that were measured."""
+    """Return the pages' sentences, of the parts that were measured."""
     texts = [
         f"A station with the model of configs/dagm.yaml in {figures['engine']}, on "
         f"{os.cpu_count()} CPU cores, images of 512×512."

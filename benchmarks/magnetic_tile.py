@@ -2,8 +2,8 @@
 
     python benchmarks/magnetic_tile.py [--data ../shared/data/magnetic_tile]
 
-Prepares, trains (18 minutes on 2 CPU cores, all in) and writes results/magnetic_tile.json and the
-README's table.
+Prepares, trains (18 minutes on 2 CPU cores, all in) and writes results/magnetic_tile.json and
+the pages' table.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from publish import PREPARED, REAL_DATA, write_into_readme, write_result
+from publish import PREPARED, REAL_DATA, write_into_pages, write_result
 from trial import Trial, describe_outcomes, run_trial
 
 from defectseg.dataset.prepare import prepare
@@ -38,7 +38,7 @@ def main() -> None:
             **trial.record(),
         },
     )
-    write_into_readme("magnetic_tile", describe(trial))
+    write_into_pages("magnetic_tile", describe(trial))
 
 
 def measure_local(trial: Trial) -> Figures:
@@ -47,7 +47,7 @@ def measure_local(trial: Trial) -> Figures:
 
 
 def describe(trial: Trial) -> str:
-    """Return the README's table and sentences."""
+    """Return the pages' table and sentences."""
     left_out = trial.config.train.leave_out
     rows = [
         f"| {kind.removeprefix('MT_').lower()}{', not trained on' * (kind in left_out)} | "

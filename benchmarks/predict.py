@@ -6,7 +6,7 @@ Trains DAGM class 1 as configs/dagm.yaml says (10 minutes with its calibration),
 images of 512×512, each contender in a process of its own, all in turn: the script that loops over
 ``model.predict``, ours by OpenVINO in float32 and in int8, and the engines alone with the images in
 memory. Then single images, starts, memory, one image of 12,000×12,000 (half an hour in all). Writes
-results/predict.json and the README's figures.
+results/predict.json and the pages' figures.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from publish import (
     ROOT,
     prepare_dagm,
     train_bundle,
-    write_into_readme,
+    write_into_pages,
     write_result,
 )
 
@@ -293,7 +293,7 @@ def measure_memory(run: Path, images: Path, folder: Path) -> dict[str, float]:
 
 
 def report(run: Path, figures: dict[str, Any]) -> None:
-    """Write the results, and the README's sentences."""
+    """Write the results, and the pages' sentences."""
     ms, peak = figures["ms_an_image"], figures["peak_mib"]
     bundle = load_bundle(run)
     kinds = [kind for kind in ("float32", "int8") if kind in ms]
@@ -310,7 +310,7 @@ def report(run: Path, figures: dict[str, Any]) -> None:
     faster, share = figures["faster_than_naive"], figures["share_of_engine_alone"]
     best = kinds[-1]
     views = ", each as the mean over four mirror images" if bundle.config.inference.flips else ""
-    write_into_readme(
+    write_into_pages(
         "predict",
         f"{COUNT} images of 512×512 by the model of configs/dagm.yaml{views}, on {os.cpu_count()} "
         f"CPU cores: the usual loop over `model.predict` takes {ms['naive']:.0f} ms an image; "

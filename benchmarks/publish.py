@@ -53,11 +53,17 @@ def read_commit() -> str:
     return run.stdout.strip()
 
 
-def write_into_readme(name: str, markdown: str) -> None:
-    """Replace what stands in the README between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
-    path = ROOT / "README.md"
-    before = path.read_text(encoding="utf-8")
+def write_into_pages(name: str, markdown: str) -> None:
+    """Replace what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``, in whichever page.
+
+    In the README or a page of docs; the text has no links, which would differ from page to page.
+    """
     block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    if not block.search(before):
-        raise SystemExit(f"README.md has no block <!-- {name} --> … <!-- /{name} -->.")
-    path.write_text(block.sub(lambda m: m[1] + markdown + m[2], before), encoding="utf-8")
+    found = False
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        before = path.read_text(encoding="utf-8")
+        if block.search(before):
+            found = True
+            path.write_text(block.sub(lambda m: m[1] + markdown + m[2], before), encoding="utf-8")
+    if not found:
+        raise SystemExit(f"Neither README.md nor a page of docs has <!-- {name} --> … .")

@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py
 
-Medians of 30 runs, all in turn. Writes results/quality.json and the README's figures.
+Medians of 30 runs, all in turn. Writes results/quality.json and the pages' figures.
 """
 
 import os
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from publish import ROOT, write_into_readme, write_result
+from publish import ROOT, write_into_pages, write_result
 from skimage.measure import blur_effect
 
 from defectseg.quality import focus, measures
@@ -58,7 +58,7 @@ def main() -> None:
         [results[str(side)][name] for side in SIDES]
         for name in ("all measures together", "cv2.Laplacian(image, cv2.CV_64F).var()")
     )
-    write_into_readme(
+    write_into_pages(
         "quality",
         f"All measures of an image together take {ours[0]:.1f} ms at 512×512 and {ours[1]:.0f} ms "
         f"at 2048×2048 on one core; plain `cv2.Laplacian(image, cv2.CV_64F).var()` takes "

@@ -3,7 +3,7 @@
     python benchmarks/synthetic.py
 
 Draws and prepares the images, trains (14 minutes on 2 CPU cores, all in), measures the unseen
-ones and writes results/synthetic.json and the README's figures.
+ones and writes results/synthetic.json and the pages' figures.
 """
 
 import os
@@ -11,7 +11,7 @@ import shutil
 import time
 from pathlib import Path
 
-from publish import PREPARED, ROOT, write_into_readme, write_result
+from publish import PREPARED, ROOT, write_into_pages, write_result
 from trial import describe_outcomes, run_trial
 
 from defectseg.dataset.prepare import prepare
@@ -41,7 +41,7 @@ def main() -> None:
         },
     )
     overall = trial.test["overall"]["model"]
-    write_into_readme(
+    write_into_pages(
         "synthetic",
         f"On images drawn anew, after {minutes:.0f} minutes on {os.cpu_count()} CPU cores, drawing "
         "of the training images and calibration included: mean IoU "

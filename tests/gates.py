@@ -5,13 +5,14 @@ import numpy as np
 from defectseg.bundle import Baseline, Gate, ProductGate, Reference, Tree
 from defectseg.quality.measures import MEASURES
 
-_IDENTITY = tuple(tuple(map(float, row)) for row in np.eye(12))
+_ZEROS = (0.0,) * len(MEASURES)
+_IDENTITY = tuple(tuple(map(float, row)) for row in np.eye(len(MEASURES)))
 
 
 def fixed_gate(limit: float, *products: str) -> Gate:
     """A gate whose only limit is a mean gradient that was set by hand."""
     product = ProductGate(
-        baseline=Baseline(center=(0.0,) * 12, whiten=_IDENTITY, deviations=(1.0,)),
+        baseline=Baseline(center=_ZEROS, whiten=_IDENTITY, deviations=(1.0,)),
         sharpness_limit=limit,
         curve=(),
         pooled=False,
@@ -22,7 +23,7 @@ def fixed_gate(limit: float, *products: str) -> Gate:
                 iou_share_low=1,
                 escape_rise_high=0,
                 broken=False,
-                coordinates=(0.0,) * 12,
+                coordinates=_ZEROS,
             ),
         ),
         metric=_IDENTITY,
