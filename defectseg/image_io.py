@@ -208,8 +208,8 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     return (gray >= MASK_THRESHOLD).astype(np.uint8)
 
 
-def write_mask(path: Path, mask: npt.NDArray[np.uint8]) -> None:
-    """Write a mask of 0 and 1 as a PNG of 0 and 255, atomically.
+def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:
+    """Return a mask of 0 and 1 as the bytes of a PNG file of 0 and 255.
 
     Raises
     ------
@@ -221,7 +221,12 @@ def write_mask(path: Path, mask: npt.NDArray[np.uint8]) -> None:
             f"Expected a mask of shape (H, W), uint8, 0 or 1. Received: shape {mask.shape}, "
             f"{mask.dtype}, largest value {mask.max(initial=0)}."
         )
-    write_atomically(path, _encode(".png", mask * np.uint8(255)))
+    return _encode(".png", mask * np.uint8(255))
+
+
+def write_mask(path: Path, mask: npt.NDArray[np.uint8]) -> None:
+    """Write a mask as `encode_mask`, atomically."""
+    write_atomically(path, encode_mask(mask))
 
 
 def write_gray(path: Path, image: npt.NDArray[np.uint8]) -> None:
@@ -317,6 +322,11 @@ def standardise(
     """Standardise images, or parts of them, by the numbers of `measure_levels`."""
     mean, divisor = levels
     return ((part - mean) / divisor).astype(np.float32, copy=False)
+
+
+def printable(name: str) -> str:
+    """Return a file's name as text: what is not Unicode in it is escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def find_images(root: Path) -> tuple[list[FoundFile], list[str]]:

@@ -188,7 +188,12 @@ def _enlarge(answer: npt.NDArray[np.float32], height: int) -> npt.NDArray[np.flo
 
 
 def load_engine(
-    folder: Path, config: Config, kind: EngineKind, *, streams: int | None = None
+    folder: Path,
+    config: Config,
+    kind: EngineKind,
+    *,
+    streams: int | None = None,
+    cores: int | None = None,
 ) -> Engine:
     """Return the engine that runs the network of a bundle.
 
@@ -203,6 +208,8 @@ def load_engine(
     streams : int or None
         How many calls run at once, on the CPU: one after the other answers the single image
         soonest, one for each core the most images. None: one for each core.
+    cores : int or None
+        How many of the processor's cores OpenVINO uses. None: all that this process may use.
     """
     if kind == "keras":
         with quiet_stderr():  # imported here: TensorFlow takes seconds to load
@@ -211,7 +218,8 @@ def load_engine(
         return NetworkEngine(KerasNetwork(folder / MODEL), config)
     from defectseg.inference.openvino_network import OpenVinoNetwork
 
-    network = OpenVinoNetwork(folder / ENGINE / f"{kind}.xml", streams or count_cores())
+    own = cores or count_cores()
+    network = OpenVinoNetwork(folder / ENGINE / f"{kind}.xml", streams or own, cores=cores)
     return NetworkEngine(network, config)
 
 

@@ -1,29 +1,36 @@
 """Prediction of a folder: a row for every file, whatever it holds."""
 
-import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from defectseg import __version__
 from defectseg.atomic import TEMPORARY, write_atomically
 from defectseg.bundle import CALIBRATION, Bundle
 from defectseg.checksums import file_sha256
 from defectseg.config import EngineKind
-from defectseg.errors import DataError, ImageReadError
-from defectseg.image_io import FoundFile, read_bytes, require_images
-from defectseg.inference.pipeline import inspect_files
-from defectseg.inference.predictor import open_predictor
+from defectseg.errors import ConfigError, DataError
+from defectseg.image_io import FoundFile, printable, require_images
+from defectseg.inference.pipeline import Inspected, inspect_files, is_unchanged
+from defectseg.inference.predictor import Predictor, open_predictor
 from defectseg.inference.report import WorstFirst, write_report
-from defectseg.inference.results import Results, Row, check_output, name_pictures
+from defectseg.inference.results import SHARDS, Results, Row, check_output, name_pictures
+
+if TYPE_CHECKING:  # an extra
+    from defectseg.inference.ray_job import RayJob
 
 REPORT = "report.html"
 RUN = "run.json"
+
+EngineChoice = EngineKind | Literal["auto", "ray"]
+TableFormat = Literal["csv", "parquet"]
+File = tuple[FoundFile, str | None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,8 @@ def predict_folder(
     output: Path,
     *,
     product: str | None = None,
-    engine: EngineKind | Literal["auto"] = "auto",
+    engine: EngineChoice = "auto",
+    table: TableFormat = "csv",
     resume: bool = False,
     on_image: Callable[[Row, int], None] = lambda row, total: None,
 ) -> FolderResult:
@@ -72,14 +80,20 @@ def predict_folder(
         What the images show. By default the bundle's only product or, where it has several, the
         one that a folder in the image's path is named after.
     engine : str
-        See `engines.choose_engine`.
+        See `engines.choose_engine`; or ``"ray"``, see `ray_job.open_ray_job`.
+    table : str
+        ``"csv"``: two tables, masks and overlays. ``"parquet"``: the nodes of a Ray cluster write
+        rows with their regions and masks; see `shards`.
     resume : bool
         Go on with an interrupted run: what it inspected stays, if the file is still the same.
     on_image : callable
-        Called after each image with its row and the number of all images.
+        Called after each image with its row and the number of all images; on a cluster in the
+        order in which they are done.
 
     Raises
     ------
+    ConfigError
+        If Ray is not installed, or Parquet is to be written without it.
     DataError
         Before anything is written: if there are no images, the output folder is not free or was
         made otherwise, or the product of an image cannot be told.
@@ -87,43 +101,40 @@ def predict_folder(
         If results cannot be written any more; what is done is kept.
     """
     started = time.monotonic()
+    if table == "parquet" and engine != "ray":
+        raise ConfigError(
+            "--format parquet is for what is too much for one disk: the nodes of a cluster write "
+            f"it. Expected --engine ray beside it, or --format csv; found --engine {engine}."
+        )
     found, ignored = require_images(source)
     check_output(output, source, resume=resume)
     products = _tell_products(found, list(bundle.calibration.gate.products), product)
-    # A single image is answered soonest by all cores together.
-    predictor = open_predictor(bundle, engine, streams=1 if len(found) == 1 else None)
-    run = {
-        "defectseg": __version__,
-        "bundle": str(bundle.folder),
-        "model_sha256": bundle.calibration.model_sha256,
-        "calibration_sha256": file_sha256(bundle.folder / CALIBRATION),
-        "engine": predictor.engine.name,
-        "precision": predictor.engine.precision,
-        "product": product,
-        "input": str(source),
-    }
-    if resume:
-        _check_same_run(output, run)
-    # Before any table: whatever a kill leaves, it is told how it was made.
-    _write_run(output, run | {"finished": None})
+    files = list(zip(found, products, strict=True))
     worst = WorstFirst()
-    names = name_pictures(file.relative for file in found)
-    with Results(output, names, resume=resume) as results:
 
-        def note(row: Row) -> None:
-            worst.add(row)
-            on_image(row, len(found))
+    def note(row: Row) -> None:
+        worst.add(row)
+        on_image(row, len(found))
 
-        left = list(zip(found, products, strict=True))
+    with _open_inspector(bundle, engine, len(found)) as inspector:
+        run = {
+            "defectseg": __version__,
+            "bundle": str(bundle.folder),
+            "model_sha256": bundle.calibration.model_sha256,
+            "calibration_sha256": file_sha256(bundle.folder / CALIBRATION),
+            "engine": inspector.engine,
+            "precision": inspector.precision,
+            "product": product,
+            "input": str(source),
+            "table": table,
+        }
         if resume:
-            done = results.done()
-            left = [own for own in left if not _is_done(own[0], done, results, note)]
-        for inspected in inspect_files(left, predictor, results.write_pictures):
-            results.add(inspected.row, inspected.regions)
-            note(inspected.row)
-        order = [printable(file.relative) for file in found]
-        results.publish(order if resume else None)
-    write_report(output / REPORT, worst, results.overlay_path, bundle=bundle.folder.name)
+            _check_same_run(output, run)
+        # Before any table: whatever a kill leaves, it is told how it was made.
+        _write_run(output, run | {"finished": None})
+        fill = _fill_shards if table == "parquet" else _fill_tables
+        resumed, overlay_path = fill(files, inspector, output, resume, note)
+    write_report(output / REPORT, worst, overlay_path, bundle=bundle.folder.name)
     shown = tuple(map(printable, ignored))
     seconds = time.monotonic() - started
     _write_run(
@@ -138,7 +149,83 @@ def predict_folder(
             "ignored": list(ignored),
         },
     )
-    return FolderResult(output, worst.count, len(found) - len(left), shown, seconds)
+    return FolderResult(output, worst.count, resumed, shown, seconds)
+
+
+class LocalInspector:
+    """Inspects files in this process; what it offers, a `ray_job.RayJob` offers too.
+
+    Attributes
+    ----------
+    engine, precision : str
+        Of the network that runs.
+    in_order : bool
+        Whether rows come in the order of the files.
+    """
+
+    in_order = True
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.engine = predictor.engine.name
+        self.precision = predictor.engine.precision
+
+    def inspect(self, files: Sequence[File], results: Results) -> Iterator[Inspected]:
+        """Inspect files, write their pictures, and yield what came of each."""
+        return inspect_files(files, self._predictor, results.write_pictures)
+
+
+@contextmanager
+def _open_inspector(
+    bundle: Bundle, engine: EngineChoice, count: int
+) -> Iterator["LocalInspector | RayJob"]:
+    if engine == "ray":
+        from defectseg.inference.ray_job import open_ray_job
+
+        with open_ray_job(bundle) as job:
+            yield job
+    else:
+        # A single image is answered soonest by all cores together.
+        streams = 1 if count == 1 else None
+        yield LocalInspector(open_predictor(bundle, engine, streams=streams))
+
+
+def _fill_tables(
+    files: Sequence[File],
+    inspector: "LocalInspector | RayJob",
+    output: Path,
+    resume: bool,
+    note: Callable[[Row], None],
+) -> tuple[int, Callable[[str], Path]]:
+    """Write tables and pictures; return how many images were done, and where overlays are."""
+    names = name_pictures(file.relative for file, _ in files)
+    with Results(output, names, resume=resume) as results:
+        left = files
+        if resume:
+            done = results.done()
+            left = [own for own in files if not _is_done(own[0], done, results, note)]
+        for inspected in inspector.inspect(left, results):
+            results.add(inspected.row, inspected.regions)
+            note(inspected.row)
+        order = [printable(file.relative) for file, _ in files]
+        results.publish(None if inspector.in_order and not resume else order)
+    return len(files) - len(left), results.overlay_path
+
+
+def _fill_shards(
+    files: Sequence[File],
+    inspector: "LocalInspector | RayJob",
+    output: Path,
+    resume: bool,
+    note: Callable[[Row], None],
+) -> tuple[int, Callable[[str], Path]]:
+    """Have the nodes write shards; returns as `_fill_tables`, though there are no overlays."""
+    assert not isinstance(inspector, LocalInspector), "Parquet was asked of this process."
+    resumed = 0
+    for returned in inspector.write_shards(files, output / SHARDS, resume=resume):
+        resumed += returned.resumed
+        note(returned.inspected.row)
+    return resumed, lambda image: output / "overlays" / image
 
 
 def _check_same_run(output: Path, run: Mapping[str, Any]) -> None:
@@ -166,14 +253,12 @@ def _is_done(
 ) -> bool:
     """Tell whether an interrupted run has inspected a file, which is still the same."""
     row = done.get(printable(file.relative))
-    if row is None or not row["sha256"]:
+    if row is None:
         return False
     inspected = row["outcome"] != "ERROR"
-    try:
-        same = hashlib.sha256(read_bytes(file.path)).hexdigest() == row["sha256"]
-    except ImageReadError:
+    if not is_unchanged(file, row["sha256"]):
         return False
-    if not same or (inspected and not results.mask_path(file.relative).exists()):
+    if inspected and not results.mask_path(file.relative).exists():
         return False
     note(row | {"image": file.relative})
     return True
@@ -208,8 +293,3 @@ def product_in_path(relative: str, known: Sequence[str]) -> str | None:
     """Return the product that the innermost folder in a path is named after, if one is."""
     folders = [folder.removesuffix("_def") for folder in relative.split("/")[:-1]]
     return next((folder for folder in reversed(folders) if folder in known), None)
-
-
-def printable(name: str) -> str:
-    """Return a file's name as text: what is not Unicode in it is escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -37,6 +37,8 @@ class OpenVinoNetwork:
         An ``.xml`` with its ``.bin`` beside it, of `segmentation.export`.
     streams : int
         How many threads may run it at once; the cores are shared out among them.
+    cores : int or None
+        How many of them. None: all that this process may use.
 
     Raises
     ------
@@ -46,7 +48,7 @@ class OpenVinoNetwork:
 
     name = "openvino"
 
-    def __init__(self, path: Path, streams: int) -> None:
+    def __init__(self, path: Path, streams: int, *, cores: int | None = None) -> None:
         core = _open_core()
         try:
             self._compiled = core.compile_model(
@@ -57,6 +59,7 @@ class OpenVinoNetwork:
                     # On its own it takes bfloat16 where the processor has it.
                     hint.inference_precision: ov.Type.f32,
                     properties.num_streams: streams,
+                    **({properties.inference_num_threads: cores} if cores else {}),
                     # Other threads of ours run beside it.
                     hint.enable_cpu_pinning: False,
                 },

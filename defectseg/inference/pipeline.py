@@ -51,7 +51,11 @@ class _Task:
 
 
 def inspect_files(
-    files: Iterable[tuple[FoundFile, str | None]], predictor: Predictor, save: Save
+    files: Iterable[tuple[FoundFile, str | None]],
+    predictor: Predictor,
+    save: Save,
+    *,
+    workers: int | None = None,
 ) -> Iterator[Inspected]:
     """Inspect files, and yield what came of each, in their order.
 
@@ -63,6 +67,8 @@ def inspect_files(
     save : callable
         Called by several threads with an image's name, its pixels and its inspection, before its
         outcome is yielded. What it raises is a problem of this image, but for `OutputError`.
+    workers : int or None
+        Threads that inspect. None: one for each core.
 
     Raises
     ------
@@ -71,7 +77,8 @@ def inspect_files(
     """
     known = ", ".join(predictor.calibration.gate.products)
     under_way: deque[tuple[Future[list[Inspected]], int]] = deque()
-    with one_core_each() as workers:
+    with one_core_each() as cores:
+        workers = workers or cores
         pool = ThreadPoolExecutor(workers)
         try:
             for tasks in _group(_read(file, product, known) for file, product in files):
@@ -103,6 +110,14 @@ def _read(file: FoundFile, product: str | None, known: str) -> _Task:
     return _Task(
         file, product or "", data, sha256, read_size(data), problem, time.monotonic() - started
     )
+
+
+def is_unchanged(file: FoundFile, sha256: str) -> bool:
+    """Tell whether a file still has the hash that an earlier run found; an empty one is none."""
+    try:
+        return bool(sha256) and hashlib.sha256(read_bytes(file.path)).hexdigest() == sha256
+    except ImageReadError:
+        return False
 
 
 def _group(tasks: Iterable[_Task]) -> Iterator[list[_Task]]:
@@ -153,7 +168,8 @@ def _inspect(tasks: Sequence[_Task], predictor: Predictor, save: Save) -> list[I
         except Exception as error:
             # An engine may raise anything, a name may be too long to write to; one image never
             # stops a folder.
-            outcomes.append(_fail(task, error, time.monotonic() - started))
+            elapsed_ms = 1000 * (task.reading_s + time.monotonic() - started)
+            outcomes.append(fail(task.file.relative, error, elapsed_ms, task.sha256))
     return outcomes
 
 
@@ -172,9 +188,7 @@ def _answer(
     return answers
 
 
-def _fail(task: _Task, error: Exception, elapsed_s: float) -> Inspected:
+def fail(image: str, error: Exception, total_ms: float, sha256: str = "") -> Inspected:
+    """Return what comes of an image that an error kept from being inspected."""
     message = str(error) if isinstance(error, DefectsegError) else repr(error)
-    elapsed_ms = 1000 * (task.reading_s + elapsed_s)
-    return Inspected(
-        make_error_row(task.file.relative, " ".join(message.split()), elapsed_ms, task.sha256)
-    )
+    return Inspected(make_error_row(image, " ".join(message.split()), total_ms, sha256))

@@ -112,7 +112,11 @@ class Predictor:
 
 
 def open_predictor(
-    bundle: Bundle, engine: EngineKind | Literal["auto"] = "auto", *, streams: int | None = None
+    bundle: Bundle,
+    engine: EngineKind | Literal["auto"] = "auto",
+    *,
+    streams: int | None = None,
+    cores: int | None = None,
 ) -> Predictor:
     """Return the predictor of a bundle, its network loaded.
 
@@ -121,12 +125,12 @@ def open_predictor(
     bundle : Bundle
     engine : str
         See `engines.choose_engine`.
-    streams : int or None
+    streams, cores : int or None
         See `engines.load_engine`.
     """
     kind = choose_engine(bundle, engine)
     return Predictor(
-        load_engine(bundle.folder, bundle.config, kind, streams=streams),
+        load_engine(bundle.folder, bundle.config, kind, streams=streams, cores=cores),
         bundle.calibration,
         ellipses=bundle.config.inference.ellipses,
     )

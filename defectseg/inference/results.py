@@ -10,9 +10,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from defectseg.atomic import TEMPORARY
+from defectseg.atomic import TEMPORARY, write_atomically
 from defectseg.errors import DataError, DefectsegError
-from defectseg.image_io import write_mask, write_picture
+from defectseg.image_io import encode_mask, encode_picture
 from defectseg.inference.predictor import Inspection
 from defectseg.inference.regions import Region
 from defectseg.inference.tables import GrowingTable
@@ -21,6 +21,7 @@ from defectseg.pictures import RED, draw_outline, shrink
 
 PREDICTIONS = "predictions.csv"
 DEFECTS = "defects.csv"
+SHARDS = "predictions.parquet"
 PREDICTION_COLUMNS = (
     "image",
     "outcome",
@@ -80,7 +81,7 @@ def check_output(output: Path, source: Path, *, resume: bool = False) -> None:
         folder of the images.
     """
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not resume)):
-        ours = any(output.glob(f"{PREDICTIONS}*"))
+        ours = any(output.glob("predictions.*"))
         what = "holds results of another run" if ours else "is not empty"
         go_on = ", or go on with that run by --resume" if ours else ""
         raise DataError(f"{output} {what}; it is left as it is. Name another folder{go_on}.")
@@ -206,10 +207,13 @@ class Results:
         OSError
             If only these have no place, as with a name that is too long.
         """
+        self.write_encoded(image_name, *encode_pictures(image, inspection))
+
+    def write_encoded(self, image_name: str, mask: bytes, overlay: bytes) -> None:
+        """Write mask and overlay as `write_pictures`, from what `encode_pictures` returned."""
         with self._named_errors(spared=_OF_ONE_FILE):
-            write_mask(self.mask_path(image_name), inspection.mask)
-            path = self.overlay_path(image_name)
-            write_picture(path, draw_overlay(image, inspection.mask))
+            write_atomically(self.mask_path(image_name), mask)
+            write_atomically(self.overlay_path(image_name), overlay)
 
     def add(self, row: Row, regions: Sequence[Region] = ()) -> None:
         """Add the row of an image, and one for each of its regions."""
@@ -217,7 +221,7 @@ class Results:
         with self._named_errors():
             # The defects first: a row among the predictions says that all is there.
             defects.append(
-                *(_defect_row(row["image"], n, region) for n, region in enumerate(regions, 1))
+                *(make_defect_row(row["image"], n, region) for n, region in enumerate(regions, 1))
             )
             predictions.append(row)
 
@@ -272,6 +276,11 @@ class Results:
             ) from error
 
 
+def encode_pictures(image: npt.NDArray[np.uint8], inspection: Inspection) -> tuple[bytes, bytes]:
+    """Return mask and overlay of an inspected image as the bytes of a PNG and a JPEG file."""
+    return encode_mask(inspection.mask), encode_picture(draw_overlay(image, inspection.mask))
+
+
 def draw_overlay(
     image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.uint8]:
@@ -296,7 +305,8 @@ def _remove_unfinished(output: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _defect_row(image: str, number: int, region: Region) -> Row:
+def make_defect_row(image: str, number: int, region: Region) -> Row:
+    """Return the row of ``defects.csv`` of a region, the first of an image being number 1."""
     left, top, width, height = region.bbox_xywh
     column, row = region.centroid_xy
     return {

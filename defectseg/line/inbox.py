@@ -15,9 +15,9 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from defectseg.errors import DataError, DefectsegError, ImageReadError
-from defectseg.image_io import IMAGE_SUFFIXES, find_images, read_bytes
+from defectseg.image_io import IMAGE_SUFFIXES, find_images, printable, read_bytes
 from defectseg.inference.cores import count_cores
-from defectseg.inference.folder import printable, product_in_path
+from defectseg.inference.folder import product_in_path
 from defectseg.line.job import Job, Source
 from defectseg.line.ledger import SameImageError
 from defectseg.line.models import Model

@@ -1,0 +1,236 @@
+"""Prediction on a Ray cluster: Ray Data brings the files to the nodes, and the rows back."""
+
+import logging
+import os
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from defectseg.bundle import Bundle
+from defectseg.config import EngineKind
+from defectseg.errors import ConfigError, DefectsegError
+from defectseg.inference.cores import count_cores
+from defectseg.inference.engines import choose_engine
+from defectseg.inference.pipeline import Inspected, fail
+from defectseg.inference.results import Results
+from defectseg.quiet import quiet_stderr
+
+# Before Ray is imported: an inspection line sends nothing anywhere, and its terminal is ours.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+try:
+    import pyarrow as pa
+    import ray
+    import ray.data
+    from ray.exceptions import RayError, RayTaskError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError as error:
+    raise ConfigError(
+        f"--engine ray needs Ray Data, which is not installed ({error}): pip install "
+        "'defectseg[ray]' or, in a checkout, pip install -e '.[ray]'."
+    ) from error
+
+from defectseg.inference.ray_worker import (
+    Attempts,
+    File,
+    Model,
+    Returned,
+    Worker,
+    open_model,
+    pack_model,
+)
+from defectseg.inference.shards import remove_others
+
+# Files that an actor takes at once: so few that all actors have their share to the end.
+CHUNK = 64
+# And that a shard holds: so many that a large job does not leave a million files.
+SHARD = 256
+
+
+class RayJob:
+    """Inspects files on the nodes of a cluster; see `folder.Inspector`.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Only the driver needs its folder.
+    """
+
+    in_order = False
+
+    def __init__(self, bundle: Bundle) -> None:
+        resources = ray.cluster_resources()
+        on_gpu = resources.get("GPU", 0) >= 1
+        self._workers = int(resources.get("GPU" if on_gpu else "CPU", 0))
+        if not self._workers:
+            raise ConfigError("The Ray cluster has no CPU to work on: ray status shows its nodes.")
+        self._needs = {"num_gpus": 1.0} if on_gpu else {"num_cpus": 1.0}
+        # Where TensorFlow finds a GPU is asked on a node that has one.
+        kind: EngineKind = (
+            self._ask(choose_engine, bundle, "auto") if on_gpu else bundle.calibration.engine
+        )
+        self._model = ray.put(pack_model(bundle, kind))
+        # Here a network that does not run is one error, not one an actor.
+        self.engine, self.precision = self._ask(_describe, self._model)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._attempts = (
+            ray.remote(Attempts)
+            .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
+            .remote()
+        )
+
+    def inspect(self, files: Sequence[File], results: Results) -> Iterator[Inspected]:
+        """See `folder.Inspector`."""
+        for returned in self._run(files, CHUNK):
+            row = returned.inspected.row
+            if returned.mask:
+                try:
+                    results.write_encoded(row["image"], returned.mask, returned.overlay)
+                except OSError as error:  # only this image's name has no place
+                    yield fail(row["image"], error, row["total_ms"], row["sha256"])
+                    continue
+            yield returned.inspected
+
+    def write_shards(
+        self, files: Sequence[File], folder: Path, *, resume: bool
+    ) -> Iterator[Returned]:
+        """Have the nodes write what comes of files to a folder that all of them reach.
+
+        Yields
+        ------
+        Returned
+            Of each file, less its regions and pictures.
+        """
+        yield from self._run(files, SHARD, folder.absolute(), resume)
+        remove_others(folder, -(-len(files) // SHARD))
+
+    def _run(self, files: Sequence[File], size: int, *wanted: Any) -> Iterator[Returned]:
+        starts = range(0, len(files), size)
+        if not starts:
+            return
+        chunks = [
+            pa.table(
+                {"number": [n], "files": [pickle.dumps(_absolute(files[start : start + size]))]}
+            )
+            for n, start in enumerate(starts)
+        ]
+        with _errors_named(), _quiet_data():
+            data = ray.data.from_arrow(chunks).map_batches(
+                Worker,
+                fn_constructor_args=(self._model, self._attempts, *wanted),
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(size=min(self._workers, len(chunks))),
+                **self._needs,
+            )
+            for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for packed in table["returned"]:
+                    yield pickle.loads(packed.as_py())
+
+    def _ask(self, function: Any, *arguments: Any) -> Any:
+        """Call a function on a node as an actor will be."""
+        with _errors_named():
+            return ray.get(ray.remote(**self._needs)(function).remote(*arguments))
+
+
+@contextmanager
+def open_ray_job(bundle: Bundle) -> Iterator[RayJob]:
+    """Yield a job on the cluster at ``RAY_ADDRESS``, else on one that is started on this machine.
+
+    Raises
+    ------
+    DefectsegError
+        If there is no cluster, or its nodes cannot run the bundle; likewise from the job's methods.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_quiet_core())
+        if not ray.is_initialized():
+            stack.callback(ray.shutdown)
+            _connect(os.environ.get("RAY_ADDRESS", ""))
+        yield RayJob(bundle)
+
+
+def _connect(address: str) -> None:
+    if address and address != "local":
+        where: dict[str, Any] = {"address": address}
+    else:
+        where = {"address": "local", "num_cpus": count_cores(), "include_dashboard": False}
+    try:
+        with quiet_stderr():  # it tells that it was told to be quiet
+            ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (RayError, OSError, RuntimeError, ValueError) as error:
+        raise DefectsegError(
+            f"RAY_ADDRESS={address}: no Ray cluster can be reached there "
+            f"({' '.join(str(error).split())}). Without RAY_ADDRESS one is started here."
+            if address
+            else f"Ray cannot be started here: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _describe(model: Model) -> tuple[str, str]:
+    engine = open_model(model).engine
+    return engine.name, engine.precision
+
+
+def _absolute(files: Iterable[File]) -> list[File]:
+    # An actor's working directory is not the driver's.
+    return [(replace(file, path=file.path.absolute()), product) for file, product in files]
+
+
+@contextmanager
+def _errors_named() -> Iterator[None]:
+    """Turn what Ray raises into an error for the user; one of ours comes as it was."""
+    try:
+        yield
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, DefectsegError):
+            raise cause from error
+        last = str(cause).strip().splitlines()[-1]
+        raise DefectsegError(
+            f"The Ray job failed: {type(cause).__name__}: {last}. What was done is kept: mend "
+            "this, and go on with --resume. defectseg must be installed on every node, in one "
+            "version."
+        ) from error
+
+
+@contextmanager
+def _quiet_core() -> Iterator[None]:
+    """Keep Ray from writing to the terminal; what it has to say is in its logs."""
+    # That a worker died is printed, by a thread that no setting stops.
+    core = ray._private.worker
+    printing = core.print_to_stdstream
+    core.print_to_stdstream = lambda *args, **named: None
+    try:
+        yield
+    finally:
+        core.print_to_stdstream = printing
+
+
+@contextmanager
+def _quiet_data() -> Iterator[None]:
+    """Let a job of Ray Data run without bars and messages, and hand on our errors as they are."""
+    context = ray.data.DataContext.get_current()
+    wanted = {
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "raise_original_map_exception": True,
+    }
+    before = {name: getattr(context, name) for name in wanted}
+    consoles = [own for own in logging.getLogger("ray.data").handlers if own.name == "console"]
+    levels = [own.level for own in consoles]
+    try:
+        for name, value in wanted.items():
+            setattr(context, name, value)
+        for own in consoles:
+            own.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        for own, level in zip(consoles, levels, strict=True):
+            own.setLevel(level)

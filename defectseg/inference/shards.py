@@ -1,0 +1,72 @@
+"""Predictions as a folder of Parquet files, each written whole by whoever inspected its images."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from defectseg.atomic import TEMPORARY, staged_file
+from defectseg.image_io import printable
+from defectseg.inference.regions import Region
+from defectseg.inference.results import (
+    DEFECT_COLUMNS,
+    PREDICTION_COLUMNS,
+    Row,
+    make_defect_row,
+)
+
+_WHOLE = frozenset({"defect_regions", "defect_area_px", "width", "height"})
+_TEXT = frozenset({"image", "outcome", "reasons", "sha256", "error"})
+_REGION = pa.struct(
+    [
+        (name, pa.int64() if name.startswith(("region", "area", "bbox")) else pa.float64())
+        for name in DEFECT_COLUMNS[1:]
+    ]
+)
+_TYPES = dict.fromkeys(_TEXT, pa.string()) | dict.fromkeys(_WHOLE, pa.int64())
+SCHEMA = pa.schema(
+    [(name, _TYPES.get(name, pa.float64())) for name in PREDICTION_COLUMNS]
+    + [("regions", pa.list_(_REGION)), ("mask_png", pa.binary())]
+)
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Return where a shard lies, numbered from 0; by name they are in the order of the images."""
+    return folder / f"part-{number:07}.parquet"
+
+
+def make_record(row: Row, regions: Iterable[Region], mask_png: bytes) -> dict[str, Any]:
+    """Return the record of an image; what is not known of it is null."""
+    known = {name: None if row[name] == "" and name not in _TEXT else row[name] for name in row}
+    defects = [make_defect_row("", n, region) for n, region in enumerate(regions, 1)]
+    return known | {
+        "image": printable(row["image"]),
+        "regions": [{name: own[name] for name in DEFECT_COLUMNS[1:]} for own in defects],
+        "mask_png": mask_png or None,
+    }
+
+
+def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write records as a Parquet file, atomically."""
+    table = pa.Table.from_pylist(list(records), SCHEMA)
+    with staged_file(path) as stage:
+        parquet.write_table(table, stage, compression="zstd")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a shard, less regions and masks; none if there is no such shard."""
+    try:
+        records = parquet.read_table(path, columns=list(PREDICTION_COLUMNS)).to_pylist()
+    except (OSError, pa.ArrowInvalid):  # not there, or damaged since
+        return []
+    return [{name: "" if own is None else own for name, own in row.items()} for row in records]
+
+
+def remove_others(folder: Path, count: int) -> None:
+    """Remove what an interrupted run left beyond the first shards, or was writing."""
+    kept = {shard_path(folder, number) for number in range(count)}
+    for path in [*folder.glob("part-*.parquet"), *folder.glob(TEMPORARY)]:
+        if path not in kept:
+            path.unlink(missing_ok=True)
