@@ -11,7 +11,7 @@ from defectseg.errors import ConfigError
 app = typer.Typer()
 
 
-Engine = Literal["auto", "int8", "float32", "keras"]
+Engine = Literal["auto", "int8", "float32", "keras", "ray"]
 
 
 @app.command()
@@ -24,8 +24,19 @@ def predict(
     ] = None,
     engine: Annotated[
         Engine,
-        typer.Option(help="By default Keras on a GPU, else what the limits were set with."),
+        typer.Option(
+            help="By default Keras on a GPU, else what the limits were set with. ray: that, on the "
+            "Ray cluster at RAY_ADDRESS; without, on one that is started here."
+        ),
     ] = "auto",
+    table: Annotated[
+        Literal["csv", "parquet"],
+        typer.Option(
+            "--format",
+            help="Of the tables. parquet: rows with their masks, written by the nodes of a cluster "
+            "(--engine ray).",
+        ),
+    ] = "csv",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what an interrupted run left in OUTPUT.")
     ] = False,
@@ -50,6 +61,7 @@ def predict(
         output,
         product=product,
         engine=engine,
+        table=table,
         resume=resume,
         shown="json-lines" if json_lines else "nothing" if quiet else "progress",
     )

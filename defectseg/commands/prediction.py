@@ -24,7 +24,8 @@ def predict(
     output: Path,
     *,
     product: str | None = None,
-    engine: EngineKind | Literal["auto"] = "auto",
+    engine: EngineKind | Literal["auto", "ray"] = "auto",
+    table: Literal["csv", "parquet"] = "csv",
     resume: bool = False,
     shown: Literal["progress", "nothing", "json-lines"] = "progress",
 ) -> int:
@@ -41,6 +42,7 @@ def predict(
                 output,
                 product=product,
                 engine=engine,
+                table=table,
                 resume=resume,
                 on_image=on_image,
             )
@@ -64,7 +66,7 @@ def predict(
         out.print(f"{len(result.ignored)} other file(s) were left alone: {escape(names)}")
     out.print(
         f"Open {bold(output / 'report.html')}; every image has its row in "
-        f"{bold(output / 'predictions.csv')}."
+        f"{bold(output / f'predictions.{table}')}."
     )
     return status
 

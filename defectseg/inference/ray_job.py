@@ -52,7 +52,7 @@ SHARD = 256
 
 
 class RayJob:
-    """Inspects files on the nodes of a cluster; see `folder.Inspector`.
+    """Inspects files on the nodes of a cluster; see `folder.LocalInspector`.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class RayJob:
         )
 
     def inspect(self, files: Sequence[File], results: Results) -> Iterator[Inspected]:
-        """See `folder.Inspector`."""
+        """See `folder.LocalInspector`."""
         for returned in self._run(files, CHUNK):
             row = returned.inspected.row
             if returned.mask:

@@ -1,0 +1,310 @@
+"""Folders through Ray Data, on a cluster of two nodes of this machine."""
+
+import csv
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from defectseg.bundle import load_bundle
+from defectseg.cli import app
+from defectseg.dataset.synthetic import generate_sample
+from defectseg.errors import ConfigError
+from defectseg.image_io import FoundFile, write_gray
+from defectseg.inference.folder import predict_folder
+from defectseg.inference.results import Row
+
+ROOT = Path(__file__).parents[2]
+CAFE = os.fsdecode(b"caf\xe9.png")  # not valid UTF-8
+COUNT = 100
+POISON = "poison.png"
+LONG = "n" * 255
+OPTIONS = ("--engine", "ray", "--format", "parquet")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="a cluster of several nodes, by processes"),
+    # Ray's own: of its log files and sockets, and of how it calls itself.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
+]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good and defective images, damaged and misnamed ones, of two sizes."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(11)
+    for i in range(COUNT):
+        size = 128 if i % 10 else 96
+        image = generate_sample("Class1", defective=i % 2 == 0, rng=rng, size=size)[0]
+        write_gray(folder / f"{i % 3}" / f"{i:03}.png", image)
+    png = (folder / "0" / "000.png").read_bytes()
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(buffer, "BMP")
+    for name, data in {
+        "cut.png": png[:3000],
+        "empty.png": b"",
+        "misnamed.jpg": buffer.getvalue(),
+        LONG: png,  # an image, whose mask's name has no room for its suffix
+        CAFE: png,
+        "new\nline.png": png,
+        POISON: png,
+    }.items():
+        (folder / name).write_bytes(data)
+    (folder / "folder.png").mkdir()
+    return folder
+
+
+def run_local(bundle: Path, images: Path, output: Path) -> Path:
+    predict_folder(load_bundle(bundle), images, output, product="Class1")
+    return output
+
+
+@pytest.fixture(scope="module")
+def local(bundle_folder: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a run in this process."""
+    return run_local(bundle_folder, images, tmp_path_factory.mktemp("local") / "out")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[list[int]]:
+    """A cluster of two nodes, at ``RAY_ADDRESS``; yields the ids of their processes."""
+    pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        import ray
+        from ray.cluster_utils import Cluster
+
+        own = Cluster()
+        try:
+            for _ in range(2):
+                own.add_node(num_cpus=1, object_store_memory=80 << 20, include_dashboard=False)
+            patch.setenv("RAY_ADDRESS", own.address)
+            raylets = [
+                process.process.pid
+                for node in own.list_all_nodes()
+                for process in node.all_processes["raylet"]
+            ]
+            yield raylets
+        finally:
+            ray.shutdown()
+            own.shutdown()
+
+
+def find_actors(raylets: list[int]) -> list[tuple[int, psutil.Process]]:
+    """The processes that inspect, each with that of its node."""
+    found = []
+    for raylet in raylets:
+        for worker in psutil.Process(raylet).children():
+            with suppress(psutil.Error):  # it ended meanwhile
+                if "MapWorker" in " ".join(worker.cmdline()):
+                    found.append((raylet, worker))
+    return found
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, less the time that each image took."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: v for k, v in row.items() if k != "total_ms"} for row in csv.DictReader(file)]
+
+
+def pictures(output: Path) -> dict[str, bytes]:
+    found = [path for name in ("masks", "overlays") for path in (output / name).rglob("*.*")]
+    return {str(path.relative_to(output)): path.read_bytes() for path in found}
+
+
+def start_poisoned() -> type:
+    """Return a worker whose process dies of one image, as by a decoder's fault."""
+    from defectseg.inference.ray_worker import Worker
+
+    class Poisoned(Worker):  # within a function: Ray brings it to the nodes as it is
+        def _inspect(self, files: list[tuple[FoundFile, str | None]]) -> object:  # type: ignore[override]
+            if any(file.relative == POISON for file, _ in files):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super()._inspect(files)
+
+    return Poisoned
+
+
+def test_workers_killed_midway_and_an_image_that_kills_them_cost_no_row(
+    bundle_folder: Path,
+    images: Path,
+    local: Path,
+    cluster: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from defectseg.inference import ray_job
+
+    monkeypatch.setattr(ray_job, "CHUNK", 8)
+    monkeypatch.setattr(ray_job, "Worker", start_poisoned())
+    killed: list[int] = []
+    nodes = set()
+
+    def kill_one(row: Row, total: int) -> None:
+        actors = find_actors(cluster)
+        nodes.update(raylet for raylet, _ in actors)
+        if not killed:
+            actors[0][1].kill()
+            killed.append(actors[0][1].pid)
+
+    out = tmp_path / "out"
+    bundle = load_bundle(bundle_folder)
+    result = predict_folder(bundle, images, out, product="Class1", engine="ray", on_image=kill_one)
+    assert capfd.readouterr() == ("", "")
+    assert killed
+    assert nodes == set(cluster)
+    rows, expected = read(out / "predictions.csv"), read(local / "predictions.csv")
+    assert len(rows) == len(expected) == result.outcomes.total() == COUNT + 8
+    (poison,) = (row for row in rows if row["image"] == POISON)
+    assert poison["outcome"] == "ERROR"
+    assert "each worker that inspected it died" in poison["error"]
+    assert [row for row in rows if row["image"] != POISON] == [
+        row for row in expected if row["image"] != POISON
+    ]
+    defects = [row for row in read(local / "defects.csv") if row["image"] != POISON]
+    assert read(out / "defects.csv") == defects
+    theirs = pictures(local)
+    assert theirs.pop("masks/poison.png")
+    assert theirs.pop("overlays/poison.jpg")
+    assert pictures(out) == theirs
+    assert {path.name for path in out.iterdir()} == {path.name for path in local.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def shards(
+    bundle_folder: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Parquet by ``python predict.py``, which starts a cluster of its own."""
+    pytest.importorskip("ray")
+    out = tmp_path_factory.mktemp("shards") / "out"
+    words = ["--model", bundle_folder, "--input", images, "--output", out, "--product", "Class1"]
+    run = subprocess.run(
+        [sys.executable, "predict.py", *map(str, words), *OPTIONS],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "RAY_ADDRESS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    return out, run
+
+
+def plain(folder: Path) -> list[dict[str, str]]:
+    """The rows of Parquet files, written as those of a CSV file."""
+    from pyarrow import parquet
+
+    rows = parquet.read_table(folder / "predictions.parquet").to_pylist()
+    return [
+        {
+            name: "" if value is None else str(value)
+            for name, value in row.items()
+            if name not in ("total_ms", "regions", "mask_png")
+        }
+        for row in rows
+    ]
+
+
+def test_a_cluster_started_here_writes_the_same_rows_as_parquet_and_says_nothing(
+    shards: tuple[Path, subprocess.CompletedProcess[str]], local: Path
+) -> None:
+    from pyarrow import parquet
+
+    out, run = shards
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert run.stderr.strip() == ""
+    lines = run.stdout.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"{COUNT + 8} images in ")
+    assert "ERROR 3" in lines[1]
+    assert "predictions.parquet" in lines[2]
+    assert {path.name for path in out.iterdir()} == {
+        "predictions.parquet",
+        "report.html",
+        "run.json",
+    }
+    rows, expected = plain(out), read(local / "predictions.csv")
+    # Here no mask's file needs a name, so that a long one is no error.
+    (row,) = (row for row in rows if row["image"] == LONG)
+    assert row["outcome"] != "ERROR"
+    assert [row for row in rows if row["image"] != LONG] == [
+        row for row in expected if row["image"] != LONG
+    ]
+    drawn = pictures(local)
+    defects = Counter(row["image"] for row in read(local / "defects.csv"))
+    for row in parquet.read_table(out / "predictions.parquet").to_pylist():
+        if row["image"] != LONG:
+            assert len(row["regions"]) == defects[row["image"]]
+        assert sum(region["area_px"] for region in row["regions"]) == (row["defect_area_px"] or 0)
+        assert (row["mask_png"] is None) == (row["outcome"] == "ERROR")
+        if row["image"].startswith(("0/", "1/", "2/")):
+            mask = drawn[f"masks/{row['image']}"]
+            assert row["mask_png"] == mask
+
+
+def test_shards_of_an_interrupted_run_are_gone_on_with(
+    shards: tuple[Path, subprocess.CompletedProcess[str]],
+    bundle_folder: Path,
+    images: Path,
+    cluster: list[int],
+    tmp_path: Path,
+) -> None:
+    # As if it had been killed: 108 images in shards of 256 are one, which is all or nothing.
+    out = shutil.copytree(shards[0], tmp_path / "out")
+    parts = out / "predictions.parquet"
+    shutil.copy(parts / "part-0000000.parquet", parts / "part-0000001.parquet")
+    (parts / f".{'0' * 32}.part").write_bytes(b"PAR1")
+    written = (parts / "part-0000000.parquet").stat().st_mtime_ns
+    words = ["--model", bundle_folder, "--input", images, "--output", out, "--product", "Class1"]
+    done = CliRunner().invoke(app, ["predict", *map(str, words), *OPTIONS, "--resume"])
+    assert done.exit_code == 1, done.output
+    assert f"{COUNT + 8} of them were inspected before" in done.output
+    assert [path.name for path in parts.iterdir()] == ["part-0000000.parquet"]
+    assert (parts / "part-0000000.parquet").stat().st_mtime_ns == written
+
+
+def test_without_ray_it_is_said_how_to_install_it(
+    bundle_folder: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "defectseg.inference.ray_job", raising=False)
+    monkeypatch.delattr("defectseg.inference.ray_job", raising=False)
+    with pytest.raises(ConfigError, match=r"pip install 'defectseg\[ray\]'"):
+        predict_folder(
+            load_bundle(bundle_folder), images, tmp_path / "out", product="Class1", engine="ray"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_parquet_without_ray_is_a_usage_error(bundle_folder: Path, tmp_path: Path) -> None:
+    words = ["--model", bundle_folder, "--input", tmp_path, "--output", tmp_path / "out"]
+    done = CliRunner().invoke(app, ["predict", *map(str, words), "--format", "parquet"])
+    assert done.exit_code == 2
+    assert "Expected --engine ray" in " ".join(done.output.split())
+
+
+def test_prediction_starts_without_ray_and_parquet() -> None:
+    code = (
+        "import sys, defectseg.cli, defectseg.inference.folder\n"
+        "print([name for name in ('ray', 'pyarrow') if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "[]\n"
