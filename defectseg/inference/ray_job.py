@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -49,6 +50,7 @@ from defectseg.inference.shards import remove_others
 CHUNK = 64
 # And that a shard holds: so many that a large job does not leave a million files.
 SHARD = 256
+_REACHED_WITHIN_S = 10
 
 
 class RayJob:
@@ -156,6 +158,7 @@ def open_ray_job(bundle: Bundle) -> Iterator[RayJob]:
 
 def _connect(address: str) -> None:
     if address and address != "local":
+        _check_reachable(address)
         where: dict[str, Any] = {"address": address}
     else:
         where = {"address": "local", "num_cpus": count_cores(), "include_dashboard": False}
@@ -164,10 +167,26 @@ def _connect(address: str) -> None:
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
     except (RayError, OSError, RuntimeError, ValueError) as error:
         raise DefectsegError(
-            f"RAY_ADDRESS={address}: no Ray cluster can be reached there "
-            f"({' '.join(str(error).split())}). Without RAY_ADDRESS one is started here."
-            if address
-            else f"Ray cannot be started here: {' '.join(str(error).split())}"
+            f"Ray cannot be started, or joined: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Check that something listens there: Ray itself would try for minutes."""
+    if "://" in address:
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: Ray Data does not run through a client's connection; expected "
+            "HOST:PORT of the cluster, on one of whose nodes this is run."
+        )
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return  # "auto": Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACHED_WITHIN_S).close()
+    except OSError as error:
+        raise DefectsegError(
+            f"RAY_ADDRESS={address}: no Ray cluster can be reached there ({error}). Without "
+            "RAY_ADDRESS one is started here."
         ) from error
 
 

@@ -18,8 +18,14 @@ from defectseg.errors import DefectsegError
 from defectseg.image_io import FoundFile, encode_mask, printable
 from defectseg.inference.pipeline import Inspected, fail, inspect_files, is_unchanged
 from defectseg.inference.predictor import Inspection, Predictor, open_predictor
-from defectseg.inference.results import OutputError, Row, encode_pictures
-from defectseg.inference.shards import make_record, read_rows, shard_path, write_shard
+from defectseg.inference.results import OutputError, encode_pictures
+from defectseg.inference.shards import (
+    make_record,
+    read_records,
+    shard_path,
+    to_row,
+    write_shard,
+)
 
 # A worker may be killed by anything while it inspects an image; if so often, by the image.
 _MOST_DEATHS = 2
@@ -57,7 +63,7 @@ class Returned:
     mask, overlay : bytes
         Of `results.encode_pictures`; empty where there are none, or they are in a shard.
     resumed : bool
-        Whether its shard is of an interrupted run.
+        Whether its shard held it before.
     """
 
     inspected: Inspected
@@ -113,7 +119,7 @@ class Worker:
         The folder that each chunk is written to as a shard; only rows are returned then. None:
         pictures are returned, too.
     resume : bool
-        Leave a shard as it is that holds these files, if they are still the same.
+        Keep what a shard holds of files that are still the same.
     """
 
     def __init__(
@@ -135,19 +141,28 @@ class Worker:
             yield from map(pack, self._write_shard(shard_path(self._shards, number), number, files))
 
     def _write_shard(self, path: Path, number: int, files: Sequence[File]) -> Iterator[Returned]:
-        rows = read_rows(path) if self._resume else []
-        if is_done(files, rows):
-            yield from (Returned(Inspected(row), resumed=True) for row in rows)
-            return
-        done = list(self._inspect_chunk(number, files))
-        try:
-            write_shard(path, (make_record(own.row, own.regions, mask) for own, (mask, _) in done))
-        except OSError as error:
-            raise OutputError(
-                f"{path} cannot be written: {error.strerror or error}. What was done is kept: "
-                "mend this, and go on with --resume."
-            ) from error
-        yield from (Returned(Inspected(own.row)) for own, _ in done)
+        names = [printable(file.relative) for file, _ in files]
+        before = read_records(path) if self._resume else {}
+        records = {
+            name: before[name]
+            for name, (file, _) in zip(names, files, strict=True)
+            if name in before and is_unchanged(file, before[name]["sha256"])
+        }
+        resumed = set(records)
+        left = [own for name, own in zip(names, files, strict=True) if name not in resumed]
+        for inspected, (mask, _) in self._inspect_chunk(number, left):
+            record = make_record(inspected.row, inspected.regions, mask)
+            records[record["image"]] = record
+        if left or before.keys() != resumed:
+            try:
+                write_shard(path, (records[name] for name in names))
+            except OSError as error:
+                raise OutputError(
+                    f"{path} cannot be written: {error.strerror or error}. What was done is kept: "
+                    "mend this, and go on with --resume."
+                ) from error
+        for name in names:
+            yield Returned(Inspected(to_row(records[name])), resumed=name in resumed)
 
     def _inspect_chunk(
         self, number: int, files: Sequence[File]
@@ -182,13 +197,6 @@ class Worker:
 
         for inspected in inspect_files(files, self._predictor, keep, workers=1):
             yield inspected, pictures.pop(inspected.row["image"], _NONE)
-
-
-def is_done(files: Sequence[File], rows: Sequence[Row]) -> bool:
-    """Tell whether rows are those of files that are still the same."""
-    return [printable(file.relative) for file, _ in files] == [
-        row["image"] for row in rows
-    ] and all(is_unchanged(file, row["sha256"]) for (file, _), row in zip(files, rows, strict=True))
 
 
 def pack(returned: Returned) -> pa.Table:

@@ -55,13 +55,18 @@ def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         parquet.write_table(table, stage, compression="zstd")
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a shard, less regions and masks; none if there is no such shard."""
+def read_records(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the records of a shard, by image; none if there is no such shard."""
     try:
-        records = parquet.read_table(path, columns=list(PREDICTION_COLUMNS)).to_pylist()
+        records = parquet.read_table(path, schema=SCHEMA).to_pylist()
     except (OSError, pa.ArrowInvalid):  # not there, or damaged since
-        return []
-    return [{name: "" if own is None else own for name, own in row.items()} for row in records]
+        return {}
+    return {record["image"]: record for record in records}
+
+
+def to_row(record: Mapping[str, Any]) -> Row:
+    """Return the row of ``predictions.csv`` that a record holds."""
+    return {name: "" if record[name] is None else record[name] for name in PREDICTION_COLUMNS}
 
 
 def remove_others(folder: Path, count: int) -> None:

@@ -265,18 +265,59 @@ def test_shards_of_an_interrupted_run_are_gone_on_with(
     cluster: list[int],
     tmp_path: Path,
 ) -> None:
-    # As if it had been killed: 108 images in shards of 256 are one, which is all or nothing.
+    from defectseg.inference.shards import read_records, write_shard
+
     out = shutil.copytree(shards[0], tmp_path / "out")
     parts = out / "predictions.parquet"
-    shutil.copy(parts / "part-0000000.parquet", parts / "part-0000001.parquet")
+    first = parts / "part-0000000.parquet"
+    # Of a folder that had more images; and what was being written when it was killed.
+    shutil.copy(first, parts / "part-0000001.parquet")
     (parts / f".{'0' * 32}.part").write_bytes(b"PAR1")
-    written = (parts / "part-0000000.parquet").stat().st_mtime_ns
+    # An image that was another, one that is new, one that is gone.
+    records = read_records(first)
+    records["0/000.png"] |= {"sha256": "0" * 64, "outcome": "PASS"}
+    records["gone.png"] = records.pop("1/001.png") | {"image": "gone.png"}
+    # What is neither is kept as it is.
+    records["2/002.png"]["reasons"] = "mine"
+    write_shard(first, records.values())
     words = ["--model", bundle_folder, "--input", images, "--output", out, "--product", "Class1"]
     done = CliRunner().invoke(app, ["predict", *map(str, words), *OPTIONS, "--resume"])
     assert done.exit_code == 1, done.output
-    assert f"{COUNT + 8} of them were inspected before" in done.output
-    assert [path.name for path in parts.iterdir()] == ["part-0000000.parquet"]
-    assert (parts / "part-0000000.parquet").stat().st_mtime_ns == written
+    # Beside those two, a folder with an image's name has no hash to know it by.
+    assert f"{COUNT + 8 - 3} of them were inspected before" in done.output
+    assert list(parts.iterdir()) == [first]
+    rows = plain(out)
+    (mine,) = (row for row in rows if row["image"] == "2/002.png")
+    assert mine["reasons"] == "mine"
+    theirs = plain(shards[0])
+    assert [row for row in rows if row != mine] == [
+        row for row in theirs if row["image"] != "2/002.png"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster can be reached there"),
+        ("ray://x:10001", "expected HOST:PORT"),
+    ],
+)
+def test_no_cluster_at_the_address_is_said_at_once(
+    bundle_folder: Path,
+    images: Path,
+    tmp_path: Path,
+    address: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    words = ["--model", bundle_folder, "--input", images, "--output", tmp_path / "out"]
+    options = ("--product", "Class1", "--engine", "ray")
+    done = CliRunner().invoke(app, ["predict", *map(str, words), *options])
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_ray_it_is_said_how_to_install_it(
