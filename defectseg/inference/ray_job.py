@@ -65,19 +65,21 @@ class RayJob:
     in_order = False
 
     def __init__(self, bundle: Bundle) -> None:
-        resources = ray.cluster_resources()
-        on_gpu = resources.get("GPU", 0) >= 1
-        self._workers = int(resources.get("GPU" if on_gpu else "CPU", 0))
+        there = ray.cluster_resources()
+        kind: EngineKind = bundle.calibration.engine
+        self._needs = {"num_cpus": 1.0}
+        self._workers = int(there.get("CPU", 0))
+        if there.get("GPU", 0) >= 1:
+            # Whether TensorFlow finds a GPU is asked on a node that has one.
+            on_gpu = {"num_gpus": 1.0}
+            kind = self._ask(choose_engine, bundle, "auto", needs=on_gpu)
+            if kind == "keras":
+                self._needs, self._workers = on_gpu, int(there["GPU"])
         if not self._workers:
             raise ConfigError("The Ray cluster has no CPU to work on: ray status shows its nodes.")
-        self._needs = {"num_gpus": 1.0} if on_gpu else {"num_cpus": 1.0}
-        # Where TensorFlow finds a GPU is asked on a node that has one.
-        kind: EngineKind = (
-            self._ask(choose_engine, bundle, "auto") if on_gpu else bundle.calibration.engine
-        )
         self._model = ray.put(pack_model(bundle, kind))
         # Here a network that does not run is one error, not one an actor.
-        self.engine, self.precision = self._ask(_describe, self._model)
+        self.engine, self.precision = self._ask(_describe, self._model, needs=self._needs)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._attempts = (
             ray.remote(Attempts)
@@ -120,7 +122,7 @@ class RayJob:
             )
             for n, start in enumerate(starts)
         ]
-        with _errors_named(), _quiet_data():
+        with _errors_named(), _data_settings():
             data = ray.data.from_arrow(chunks).map_batches(
                 Worker,
                 fn_constructor_args=(self._model, self._attempts, *wanted),
@@ -133,10 +135,10 @@ class RayJob:
                 for packed in table["returned"]:
                     yield pickle.loads(packed.as_py())
 
-    def _ask(self, function: Any, *arguments: Any) -> Any:
-        """Call a function on a node as an actor will be."""
+    def _ask(self, function: Any, *arguments: Any, needs: dict[str, float]) -> Any:
+        """Call a function on a node, as an actor will be."""
         with _errors_named():
-            return ray.get(ray.remote(**self._needs)(function).remote(*arguments))
+            return ray.get(ray.remote(**needs)(function).remote(*arguments))
 
 
 @contextmanager
@@ -231,13 +233,15 @@ def _quiet_core() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_data() -> Iterator[None]:
-    """Let a job of Ray Data run without bars and messages, and hand on our errors as they are."""
+def _data_settings() -> Iterator[None]:
+    """Let a job of Ray Data run quietly, hand on our errors, and return a chunk whole or not."""
     context = ray.data.DataContext.get_current()
     wanted = {
         "enable_progress_bars": False,
         "print_on_execution_start": False,
         "raise_original_map_exception": True,
+        # In several blocks, some could be there already when a killed worker's task is done anew.
+        "target_max_block_size": None,
     }
     before = {name: getattr(context, name) for name in wanted}
     consoles = [own for own in logging.getLogger("ray.data").handlers if own.name == "console"]

@@ -175,7 +175,8 @@ class Worker:
                 what = (number, own[0].relative)
                 if self._begin(what) > _MOST_DEATHS:
                     error = DefectsegError(
-                        "each worker that inspected it died; Ray's logs tell how"
+                        "each worker that inspected it died: of too little memory, or of a fault "
+                        "in a decoder"
                     )
                     yield fail(own[0].relative, error, 0), _NONE
                     continue
