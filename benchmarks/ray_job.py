@@ -36,7 +36,7 @@ from defectseg.inference.folder import predict_folder
 
 FEW, MANY = 128, 1024  # whole chunks, and as many for each of two actors
 SIDE_PX = 512
-DRAWN = 96  # the others are these, turned and mirrored
+DRAWN = 128  # the others are these, turned and mirrored
 CONTENDERS = {
     "local": {},
     "ray": {"engine": "ray"},
@@ -273,12 +273,13 @@ def describe(figures: dict[str, Any]) -> str:
         )
         + f"| cost at {PRICE} a core-hour | {core_hours * PRICE:,.0f} |\n"
         f"| the driver's list of files | {JOB * figures['driver_bytes_a_file'] / 1e9:.1f} GB |\n"
-        f"\nThe price is an assumption, not an offer: put in your own. The driver itself takes "
-        f"{contenders['ray']['own_cpu_ms_an_image']:.2f} ms of CPU an image with pictures, "
-        f"{contenders['ray parquet']['own_cpu_ms_an_image']:.2f} ms with Parquet: it is busy at "
-        f"about {feeds['ray']:,.0f} and {feeds['ray parquet']:,.0f} images a second, that is at "
+        f"\nThe price is an assumption, not an offer: put in your own. The driver's process took "
+        f"{ray['own_cpu_ms_an_image']:.1f} ms of CPU an image with pictures, "
+        f"{shards['own_cpu_ms_an_image']:.1f} ms with Parquet. Much of that is Ray Data looking "
+        "around, which does not grow with the rate; so one driver is busy no sooner than at "
+        f"{feeds['ray']:,.0f} and {feeds['ray parquet']:,.0f} images a second, which "
         f"{feeds['ray'] * core_s['ray']:,.0f} and "
-        f"{feeds['ray parquet'] * core_s['ray parquet']:,.0f} cores.\n"
+        f"{feeds['ray parquet'] * core_s['ray parquet']:,.0f} such cores inspect.\n"
     )
 
 
