@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from publish import ROOT, write_into_page, write_result
+from publish import ROOT, write_into_pages, write_result
 
 from defectseg.bundle import load_bundle
 from defectseg.dataset.synthetic import generate_sample
@@ -63,7 +63,7 @@ def main() -> None:
         figures = measure(own.bundle.resolve(), Path(folder), own.rounds)
     figures = {"note": own.note} | figures
     write_result("ray", figures)
-    write_into_page(ROOT / "docs" / "scale.md", "ray", describe(figures))
+    write_into_pages("ray", describe(figures))
 
 
 def draw_images(folder: Path, products: list[str]) -> None:
