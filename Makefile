@@ -38,6 +38,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/line.py
+	$(BIN)/python benchmarks/ray_job.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/quality.py

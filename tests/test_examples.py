@@ -21,7 +21,6 @@ import yaml
 from typer.testing import CliRunner
 
 from defectseg.cli import app
-from tests.drift.cameras import constant, days, see
 from tests.examples import help_commands, page_commands
 
 pytestmark = pytest.mark.slow
@@ -37,7 +36,6 @@ SHOWN = [page for page in PAGES if page_commands(page)]
 
 # What is tried otherwise: by whoever runs these tests, or by a test of its own.
 ELSEWHERE = ("git clone ", "make ", "pip install ", ". .venv/bin/activate")
-# Of another's own: stood in for by what `checkout` puts there.
 _SMALL: dict[str, dict[str, object]] = {
     "model": {"decoder_filters": [16, 16, 8, 8, 8], "downscale": 4},
     "train": {"epochs": 1, "passes_per_epoch": 1, "statistics_batches": 4},
@@ -67,16 +65,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _put_what_a_reader_has(folder: Path) -> None:
+    """What stands for a reader's own: labelled images, and one of a part."""
     demo = folder / "runs" / "demo"
     shutil.copytree(demo / "raw", folder / "data" / "raw" / "parts")
-    own = sorted((demo / "test" / "Class1").iterdir())
-    for path in own[:4]:
-        (folder / "new_images" / "Class1").mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, folder / "new_images" / "Class1")
-    shutil.copy(own[-1], folder / "part.png")
-    months = {"time": days(4000, 200), "mean_gradient": see(constant(1.0, 20), seed=1)}
-    table = pd.DataFrame(months)
-    table.to_csv(folder / "months.csv", index=False)
+    shutil.copy(sorted((demo / "test" / "Class1").iterdir())[-1], folder / "part.png")
 
 
 def run(command: str) -> None:
@@ -118,13 +110,11 @@ def run_all(commands: Sequence[str], tried: set[str]) -> None:
     address = "localhost:8000"
     with ExitStack() as stations:
         for command in commands:
-            if command in tried or command.startswith(ELSEWHERE):
-                continue
-            tried.add(command)
             if command.startswith("defectseg line --model"):
                 address = stations.enter_context(running_station(command))
-            else:
+            elif command not in tried and not command.startswith(ELSEWHERE):
                 run(command.replace("localhost:8000", address))
+                tried.add(command)
 
 
 @pytest.fixture(scope="module")
