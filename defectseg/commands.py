@@ -100,10 +100,20 @@ def train(config: Config, *, resume: bool) -> int:
     check_good_images([*split["train"], *split["val"]], config.calibration.gate_alpha)
     choose_kinds(config.calibration.sweep_kinds)
     with quiet_stderr():
+        from defectseg.segmentation.distribution import join_workers, read_cluster
         from defectseg.segmentation.training import train as train_network
 
-    with TrainingProgress() as monitor:
-        state = train_network(config, monitor, resume=resume)
+    hosts, index = read_cluster()
+    if hosts:
+        out.print(f"Waiting for all {len(hosts)} machines: {', '.join(hosts)}.")
+    with quiet_stderr():
+        workers = join_workers(hosts, index)
+    out.print(f"Training on {workers}.")
+    with TrainingProgress() as monitor, workers.told_when_lost():
+        state = train_network(config, monitor, resume=resume, workers=workers)
+    if not workers.is_chief:
+        out.print(f"Trained {state.epoch} epochs. The bundle is left by {workers.hosts[0]}.")
+        return OK
     out.print(
         f"Trained {state.epoch} epochs in {state.seconds / 60:.1f} min. Epoch {state.best_epoch} "
         f"is kept: both validation IoU are at least {state.best_iou:.3f}."
