@@ -116,7 +116,7 @@ class TrainSettings(Settings):
         default="float32",
         description="of the training's arithmetic; auto: bfloat16 where GPU or CPU compute with it",
     )
-    xla: bool = Field(default=False, description="compile the training step, for GPUs")
+    xla: bool = Field(default=False, description="compile the training step, for a single GPU")
 
 
 class CalibrationSettings(Settings):

@@ -39,13 +39,24 @@ def train(config: Config, *, resume: bool, experiment: str | None = None) -> int
     # Told before the hours of a training, not after.
     check_good_images([*split["train"], *split["val"]], config.calibration.gate_alpha)
     choose_kinds(config.calibration.sweep_kinds)
-    with _tracking(config.run, experiment) as trackers:
-        with quiet_stderr():
-            from defectseg.segmentation.pace import Monitors
-            from defectseg.segmentation.training import train as train_network
+    with quiet_stderr():
+        from defectseg.segmentation.distribution import join_workers, read_cluster
+        from defectseg.segmentation.pace import Monitors
+        from defectseg.segmentation.training import train as train_network
 
-        with TrainingProgress() as progress:
-            state = train_network(config, Monitors(progress, *trackers), resume=resume)
+    hosts, index = read_cluster()
+    if hosts:
+        out.print(f"Waiting for all {len(hosts)} machines: {', '.join(hosts)}.")
+    with quiet_stderr():
+        workers = join_workers(hosts, index)
+    out.print(f"Training on {workers}.")
+    with _tracking(config.run, experiment if workers.is_chief else None) as trackers:
+        with TrainingProgress() as progress, workers.told_when_lost():
+            monitor = Monitors(progress, *trackers)
+            state = train_network(config, monitor, resume=resume, workers=workers)
+        if not workers.is_chief:
+            out.print(f"Trained {state.epoch} epochs. The bundle is left by {workers.hosts[0]}.")
+            return OK
         out.print(
             f"Trained {state.epoch} epochs in {state.seconds / 60:.1f} min. Epoch "
             f"{state.best_epoch} is kept: both validation IoU are at least {state.best_iou:.3f}."

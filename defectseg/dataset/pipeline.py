@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,28 @@ from defectseg.image_io import (
 _THREADS = min(16, os.cpu_count() or 1)
 _BATCHES_AHEAD = 2
 _TRIES = 20
+_UNKNOWN = -1
 
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which parts of each batch are made here, where several devices share a batch.
+
+    Attributes
+    ----------
+    parts : int
+        Of a batch, all of one size.
+    own : range
+        Those that are made.
+    """
+
+    parts: int = 1
+    own: range = range(1)
+
+
+_WHOLE = Share()
 
 
 class PairCache:
@@ -86,6 +107,7 @@ def training_batches(
     crop_px: int | None,
     augment: AugmentSettings,
     seed: tuple[int, int],
+    share: Share = _WHOLE,
 ) -> tf.data.Dataset:
     """Return one epoch of augmented batches.
 
@@ -102,16 +124,20 @@ def training_batches(
     augment : AugmentSettings
     seed : tuple of int
         The run's seed and the epoch. The same seed gives the same batches, on any number of
-        threads.
+        threads and in any number of parts.
+    share : Share
+        Of each batch, that is made; by default all of it.
 
     Returns
     -------
     tf.data.Dataset
         Of ``(images, masks)``: ``(B, H, W, C)`` float32, standardised by mean and deviation of
-        the whole image before it was changed, and ``(B, H, W, 1)`` float32, 0 or 1.
+        the whole image before it was changed, and ``(B, H, W, 1)`` float32, 0 or 1. Where batches
+        are shared, each part is an element of its own.
     """
-    indices = batches.reshape(-1)
-    first = cache.samples[int(indices[0])]
+    positions = np.arange(batches.size).reshape(len(batches), share.parts, -1)[:, list(share.own)]
+    indices = batches.reshape(-1)[positions]
+    first = cache.samples[int(batches[0, 0])]
     size_hw = (crop_px, crop_px) if crop_px else padded_size(first, multiple)
 
     def load(index: int, position: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
@@ -132,9 +158,10 @@ def training_batches(
         image = tf.ensure_shape(image, (*size_hw, cache.channels))
         return image, tf.cast(tf.ensure_shape(mask, (*size_hw, 1)), tf.float32)
 
-    dataset = tf.data.Dataset.from_tensor_slices((indices, np.arange(len(indices))))
+    dataset = tf.data.Dataset.from_tensor_slices((indices.reshape(-1), positions.reshape(-1)))
     dataset = dataset.map(to_tensors, num_parallel_calls=_THREADS, deterministic=True)
-    dataset = dataset.batch(batches.shape[1], drop_remainder=True).prefetch(_BATCHES_AHEAD)
+    dataset = dataset.batch(indices.shape[-1], drop_remainder=True)
+    dataset = dataset.prefetch(_BATCHES_AHEAD * len(share.own))
     return _without_autotuning(dataset)
 
 
@@ -173,7 +200,7 @@ def padded_size(sample: Sample, multiple: int) -> tuple[int, int]:
 
 
 def validation_batches(
-    cache: PairCache, *, multiple: int, batch_size: int, fill_last: bool = False
+    cache: PairCache, *, multiple: int, batch_size: int, share: Share = _WHOLE
 ) -> tf.data.Dataset:
     """Return whole images, padded by reflection; those of one padded size make batches.
 
@@ -184,8 +211,10 @@ def validation_batches(
         Height and width are padded to a multiple of this.
     batch_size : int
         Images a batch at most.
-    fill_last : bool
-        Fill a batch that is not full by repeating its images: several devices must all have some.
+    share : Share
+        Of each batch, that is made; by default all of it. Batches that are shared are filled up by
+        repeated images, since all devices must have some; their masks are -1, which counts for
+        nothing in losses and metrics.
 
     Returns
     -------
@@ -196,27 +225,31 @@ def validation_batches(
     for index, sample in enumerate(cache.samples):
         groups[padded_size(sample, multiple)].append(index)
     batches = [
-        group[start : start + batch_size]
+        [(index, True) for index in group[start : start + batch_size]]
         for group in groups.values()
         for start in range(0, len(group), batch_size)
     ]
-    if fill_last:
-        batches = [[batch[i % len(batch)] for i in range(batch_size)] for batch in batches]
+    size = None  # may differ
+    if share.parts > 1:
+        size = batch_size // share.parts
+        for batch in batches:
+            batch += [(batch[0][0], False)] * (batch_size - len(batch))
+        batches = [batch[p * size : (p + 1) * size] for batch in batches for p in share.own]
 
-    def load(number: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    def load(number: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
         images, masks = [], []
-        for index in batches[int(number)]:
+        for index, counts in batches[int(number)]:
             image, mask = cache.load(index)
             standard = standardise(image, measure_levels(image))
             images.append(pad_to_multiple(standard, multiple))
-            masks.append(pad_to_multiple(mask, multiple))
+            padded = pad_to_multiple(mask, multiple).astype(np.int8)
+            masks.append(padded if counts else np.full_like(padded, _UNKNOWN))
         return np.stack(images), np.stack(masks)[..., None]
 
     def to_tensors(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, masks = tf.numpy_function(load, (number,), (tf.float32, tf.uint8))
-        count = batch_size if fill_last else None
-        images = tf.ensure_shape(images, (count, None, None, cache.channels))
-        masks = tf.ensure_shape(masks, (count, None, None, 1))
+        images, masks = tf.numpy_function(load, (number,), (tf.float32, tf.int8))
+        images = tf.ensure_shape(images, (size, None, None, cache.channels))
+        masks = tf.ensure_shape(masks, (size, None, None, 1))
         return images, tf.cast(masks, tf.float32)
 
     dataset = tf.data.Dataset.range(len(batches))

@@ -1,11 +1,18 @@
 """Batch-norm statistics, measured apart from the training steps."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+
+def synchronise(model: keras.Model) -> None:
+    """Have each batch normalised by its own numbers, and not by those of one device's part."""
+    for layer in _batch_norm_layers(model):
+        layer.synchronized = model.distribute_strategy.num_replicas_in_sync > 1
 
 
 class BatchNormStatistics:
@@ -22,12 +29,10 @@ class BatchNormStatistics:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self._layers = [
-            layer
-            for layer in model._flatten_layers(include_self=False)
-            if isinstance(layer, keras.layers.BatchNormalization)
-        ]
-        self._forward = tf.function(lambda images: model(images, training=True))
+        self._layers = _batch_norm_layers(model)
+        forward = functools.partial(model, training=True)
+        strategy = model.distribute_strategy
+        self._forward = tf.function(lambda images: strategy.run(forward, args=(images,)))
 
     def measure(self, images: Iterable[Any]) -> None:
         """Replace the statistics by those over all batches; without any they stay.
@@ -35,7 +40,7 @@ class BatchNormStatistics:
         Parameters
         ----------
         images : iterable of Tensor of shape (B, H, W, C), float32
-            As the network takes them; batches of one size.
+            As the network takes them; batches of one size, on several devices shared by them.
         """
         momenta = [layer.momentum for layer in self._layers]
         for layer in self._layers:
@@ -59,3 +64,11 @@ class BatchNormStatistics:
             layer.moving_variance.assign(keras.ops.zeros_like(layer.moving_variance))
         self._forward(images)
         return [(own.moving_mean.numpy(), own.moving_variance.numpy()) for own in self._layers]
+
+
+def _batch_norm_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]

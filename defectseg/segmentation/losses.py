@@ -1,15 +1,17 @@
 """Losses for masks in which the defect is a small part.
 
-All but one are computed from soft counts over the whole batch (of one device), not image by image:
-on a good image alone, one stray pixel would weigh as much as a missed defect. They take truth (0 or
-1), answer (in [0, 1]) and pixel weight, each of shape ``(B, H, W, 1)``, and return a scalar that is
-0 for a perfect answer.
+All but one are computed from soft counts over the whole batch (on all devices together), not image
+by image: on a good image alone, one stray pixel would weigh as much as a missed defect. They take
+truth (0 or 1), answer (in [0, 1]) and pixel weight, each of shape ``(B, H, W, 1)``, and return a
+scalar that is 0 for a perfect answer.
 """
 
 from typing import Any
 
 import keras
 from keras import KerasTensor, ops
+
+from defectseg.segmentation.distribution import sum_over_devices
 
 _SMOOTH = 1.0
 _LEAST_LABEL_WEIGHT = 0.25
@@ -21,9 +23,8 @@ def dice_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> 
 
     After Milletari et al. 2016, doi:10.1109/3DV.2016.79, whose denominator is of squares.
     """
-    overlap = ops.sum(weight * y_true * y_pred)
-    total = ops.sum(weight * y_true) + ops.sum(weight * y_pred)
-    return 1 - (2 * overlap + _SMOOTH) / (total + _SMOOTH)
+    overlap, label, answer = _totals(weight * y_true * y_pred, weight * y_true, weight * y_pred)
+    return 1 - (2 * overlap + _SMOOTH) / (label + answer + _SMOOTH)
 
 
 def bce_dice_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
@@ -46,13 +47,18 @@ def bce_dice_by_image_loss(
     total = label + ops.sum(weight * y_pred, axes)
     dice = 1 - (2 * overlap + _SMOOTH) / (total + _SMOOTH)
     defective = ops.cast(label > 0, dice.dtype)
-    mean = ops.sum(defective * dice) / ops.maximum(ops.sum(defective), 1)
-    return _cross_entropy(y_true, y_pred, weight) + mean
+    loss, images = _totals(defective * dice, defective)
+    return _cross_entropy(y_true, y_pred, weight) + loss / ops.maximum(images, 1)
 
 
 def _cross_entropy(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
-    entropy = ops.binary_crossentropy(y_true, y_pred)
-    return ops.sum(weight * entropy) / ops.sum(weight)
+    entropy, pixels = _totals(weight * ops.binary_crossentropy(y_true, y_pred), weight)
+    return entropy / pixels
+
+
+def _totals(*values: KerasTensor) -> list[KerasTensor]:
+    """Return the sum of each over the whole batch, whose parts are on several devices."""
+    return sum_over_devices([ops.sum(own) for own in values])
 
 
 def mcc_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> KerasTensor:
@@ -62,10 +68,8 @@ def mcc_loss(y_true: KerasTensor, y_pred: KerasTensor, weight: KerasTensor) -> K
     is 0 / 0 and taken as 0. Abhishek & Hamarneh 2021, doi:10.1109/ISBI48211.2021.9433782.
     """
     # Shares of the pixels, not counts: four factors of a million each overflow float32.
-    pixels = ops.sum(weight)
-    tp = ops.sum(weight * y_true * y_pred) / pixels
-    true = ops.sum(weight * y_true) / pixels
-    predicted = ops.sum(weight * y_pred) / pixels
+    pixels, *counts = _totals(weight, weight * y_true * y_pred, weight * y_true, weight * y_pred)
+    tp, true, predicted = (count / pixels for count in counts)
     # tp·tn − fp·fn, with fp = predicted − tp, fn = true − tp and tn = 1 − true − predicted + tp.
     covariance = tp - true * predicted
     variance = true * (1 - true) * predicted * (1 - predicted)
@@ -79,9 +83,8 @@ def focal_tversky_loss(
 
     Abraham & Khan 2019, doi:10.1109/ISBI.2019.8759329.
     """
-    tp = ops.sum(weight * y_true * y_pred)
-    missed = ops.sum(weight * y_true) - tp
-    false = ops.sum(weight * y_pred) - tp
+    tp, true, predicted = _totals(weight * y_true * y_pred, weight * y_true, weight * y_pred)
+    missed, false = true - tp, predicted - tp
     index = (tp + _SMOOTH) / (tp + 0.7 * missed + 0.3 * false + _SMOOTH)
     # The slope of x^0.75 is without bound at 0.
     return ops.power(ops.maximum(1 - index, _EPSILON), 0.75)
@@ -122,8 +125,8 @@ def border_weight(y_true: KerasTensor, border_px: int) -> KerasTensor:
 class MaskLoss(keras.losses.Loss):
     """One of `LOSSES`, with pixel weights; saved with a model, and loaded again.
 
-    Takes truth ``(B, H, W, 1)``, 0 or 1, and answer of the same shape in [0, 1]; returns a
-    scalar.
+    Takes truth ``(B, H, W, 1)``, 0 or 1, or -1 where nothing counts, and answer of the same shape
+    in [0, 1]; returns a scalar, the same on all devices that share a batch.
 
     Parameters
     ----------
@@ -141,7 +144,9 @@ class MaskLoss(keras.losses.Loss):
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Return the loss of a batch, a list of one number."""
         y_true = ops.cast(y_true, y_pred.dtype)
-        weight = border_weight(y_true, self.border_px) if self.border_px else ops.ones_like(y_true)
+        known = ops.cast(y_true >= 0, y_pred.dtype)
+        y_true = ops.maximum(y_true, 0)
+        weight = known * border_weight(y_true, self.border_px) if self.border_px else known
         loss = LOSSES[self.kind](y_true, y_pred, weight)
         # Of several devices' losses Keras makes the mean where they are lists, of one number here:
         # it would add up bare numbers.

@@ -12,12 +12,12 @@ _PIXEL_AXES = (1, 2, 3)
 def _counts(y_true: KerasTensor, y_pred: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
     """Return intersection and union of each image, in pixels, shape (B,).
 
-    Both are NaN where a mask holds more than 1, as a stored one of 0 and 255 does: no number
-    that looks like a score.
+    Where the mask is -1, nothing counts. Both are NaN where a mask holds more than 1, as a stored
+    one of 0 and 255 does: no number that looks like a score.
     """
-    true = ops.cast(y_true, "float32")
+    true = ops.cast(ops.maximum(y_true, 0), "float32")
     true = ops.where(ops.max(true) > 1, float("nan"), true)
-    predicted = ops.cast(y_pred >= _THRESHOLD, "float32")
+    predicted = ops.cast(ops.logical_and(y_pred >= _THRESHOLD, y_true >= 0), "float32")
     intersection = ops.sum(true * predicted, axis=_PIXEL_AXES)
     union = ops.sum(ops.maximum(true, predicted), axis=_PIXEL_AXES)
     return intersection, union

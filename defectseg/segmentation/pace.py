@@ -1,10 +1,8 @@
 """How far a training is, by epochs or by the clock, and the learning rate that follows."""
 
 import math
-import time
-from typing import Any, Protocol
-
-import keras
+from collections.abc import Callable
+from typing import Protocol
 
 from defectseg.config import TrainSettings
 from defectseg.segmentation.state import Row, TrainingState
@@ -57,8 +55,8 @@ def learning_rate_at(progress: float, peak: float, schedule: str = "cosine") -> 
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-class Pace(keras.callbacks.Callback):
-    """Sets the learning rate of each step, by epochs or by the wall clock, and reports.
+class Pace:
+    """Tells the learning rate of each step, by epochs or by the wall clock, and reports.
 
     Parameters
     ----------
@@ -68,8 +66,13 @@ class Pace(keras.callbacks.Callback):
     steps : int
         Of this epoch.
     monitor : Monitor
-    offset_s : float
-        Added to the monotonic clock it gives the seconds trained so far.
+    clock : callable
+        Returns the seconds trained so far.
+
+    Attributes
+    ----------
+    rate : float
+        The latest learning rate.
     """
 
     def __init__(
@@ -78,62 +81,32 @@ class Pace(keras.callbacks.Callback):
         state: TrainingState,
         steps: int,
         monitor: Monitor,
-        offset_s: float,
+        clock: Callable[[], float],
     ) -> None:
-        super().__init__()
         self.settings = settings
         self.state = state
         self.steps = steps
         self.monitor = monitor
-        self.offset_s = offset_s
+        self.clock = clock
         self.rate = 0.0
 
     def _progress(self, step: int) -> float:
         by_epochs = (self.state.epoch + step / self.steps) / self.settings.epochs
         if self.settings.max_minutes is None:
             return by_epochs
-        seconds = time.monotonic() + self.offset_s
-        return max(by_epochs, seconds / (60 * self.settings.max_minutes))
+        return max(by_epochs, self.clock() / (60 * self.settings.max_minutes))
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Set the learning rate."""
+    def begin(self, step: int) -> float:
+        """Return the learning rate of a step, which are counted from 0."""
         peak, schedule = self.settings.learning_rate, self.settings.schedule
-        self.rate = learning_rate_at(self._progress(batch), peak, schedule)
-        self.model.optimizer.learning_rate = self.rate
+        self.rate = learning_rate_at(self._progress(step), peak, schedule)
+        return self.rate
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Report the step, and end the epoch where the time is up."""
-        progress = min(1.0, self._progress(batch + 1))
-        if progress >= 1:
-            self.model.stop_training = True
-        self.monitor.step(progress, self.state.epoch + 1, float((logs or {}).get("loss", 0)))
-
-
-class TrainedWeights(keras.callbacks.Callback):
-    """Keeps the weights of an epoch's last step, where the optimiser averages weights.
-
-    At the end of `fit` Keras puts the running mean in their place. It is what is measured and
-    kept; the training goes on from where it was.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._weights: list[Any] = []
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keep the weights, before the mean takes their place."""
-        if _averages(self.model.optimizer):
-            self._weights = [variable.numpy() for variable in self.model.trainable_variables]
-
-    def restore(self) -> None:
-        """Put the weights back; nothing happens where nothing was averaged."""
-        for variable, weights in zip(self.model.trainable_variables, self._weights, strict=False):
-            variable.assign(weights)
-
-
-def _averages(optimizer: Any) -> bool:
-    # With float16 the optimiser is wrapped in one that scales the loss.
-    return bool(getattr(optimizer, "inner_optimizer", optimizer).use_ema)
+    def end(self, step: int, loss: float) -> bool:
+        """Report a step that was made; return whether the training is over."""
+        progress = min(1.0, self._progress(step + 1))
+        self.monitor.step(progress, self.state.epoch + 1, loss)
+        return progress >= 1
 
 
 def is_finished(settings: TrainSettings, state: TrainingState) -> bool:

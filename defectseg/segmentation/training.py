@@ -27,23 +27,24 @@ from defectseg.bundle import CALIBRATION, CONFIG, HISTORY, MODEL, PLOTS
 from defectseg.config import Config, ModelSettings, TrainSettings, dump_config
 from defectseg.dataset import balance, manifest
 from defectseg.dataset.augment import UNCHANGED
-from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import PairCache, training_batches, validation_batches
-from defectseg.errors import ConfigError, DataError
+from defectseg.errors import ConfigError
 from defectseg.segmentation import checkpoint
-from defectseg.segmentation.batch_norm import BatchNormStatistics
+from defectseg.segmentation.batch_norm import BatchNormStatistics, synchronise
+from defectseg.segmentation.distribution import Workers, join_workers
 from defectseg.segmentation.losses import MaskLoss
 from defectseg.segmentation.metrics import AccumulatedIoU, DefectiveIoU
-from defectseg.segmentation.pace import Monitor, Pace, TrainedWeights, is_finished
+from defectseg.segmentation.pace import Monitor, Pace, is_finished
 from defectseg.segmentation.plots import plot_curves
 from defectseg.segmentation.precision import choose_precision, use_precision
-from defectseg.segmentation.start import starting_state
+from defectseg.segmentation.start import check_samples, starting_state, training_settings
 from defectseg.segmentation.state import Row, TrainingState, selection_iou
+from defectseg.segmentation.steps import Steps, averaged_weights
 from defectseg.segmentation.unet import build_trainable, build_unet
 
 
 def train(
-    config: Config, monitor: Monitor, *, resume: bool = False, strategy: Any = None
+    config: Config, monitor: Monitor, *, resume: bool = False, workers: Workers | None = None
 ) -> TrainingState:
     """Train the network of a run.
 
@@ -53,8 +54,8 @@ def train(
     monitor : Monitor
     resume : bool
         Go on from the last finished epoch of the run, if there is one.
-    strategy : tf.distribute.Strategy or None
-        By default all GPUs of the machine together, or the CPU.
+    workers : Workers or None
+        By default those of `join_workers`: all GPUs of this machine together, or its CPU.
 
     Returns
     -------
@@ -65,29 +66,38 @@ def train(
     DataError
         If the prepared data cannot be trained on.
     ConfigError
-        If the run exists and `resume` is False, or was made with other settings.
+        If the run exists and `resume` is False, or was made with other settings; if the workers'
+        settings or data differ.
     """
+    workers = workers or join_workers()
     config = _settle(config)
     samples = manifest.read_manifest(config.data)
     split = manifest.divide(samples, config.train.leave_out)
     train_samples, val_samples = split["train"], split["val"]
-    _check_samples(config, train_samples, val_samples)
+    check_samples(config, train_samples, val_samples)
     # In the order of their hashes, so that each validation batch holds both kinds, as in training.
     val_samples.sort(key=lambda sample: sample.sha256)
     data_sha256 = manifest.data_sha256(samples)
     state = starting_state(config, resume, data_sha256)
-
-    strategy = strategy or _default_strategy()
-    devices = strategy.num_replicas_in_sync
-    if config.train.batch_size % devices:
+    if config.train.batch_size % workers.devices:
         raise ConfigError(
             f"train.batch_size = {config.train.batch_size} cannot be shared out evenly to the "
-            f"{devices} devices of this machine; expected a multiple of {devices}."
+            f"{workers.devices} devices that train; expected a multiple of {workers.devices}."
         )
-    model = _open_model(config, state, strategy)
-    # From here on the run is no bundle, until it is calibrated again.
-    (config.run / CALIBRATION).unlink(missing_ok=True)
-    write_atomically(config.run / CONFIG, dump_config(config))
+    if config.train.xla and workers.devices > 1:
+        raise ConfigError(
+            f"train.xla = true compiles a step for one device, but {workers.devices} train "
+            "together; expected train.xla=false."
+        )
+    workers.check_agreement(
+        {**training_settings(config), "data": data_sha256, "finished epochs": state.epoch}
+    )
+
+    model = _open_model(config, state, workers)
+    if workers.is_chief:
+        # From here on the run is no bundle, until it is calibrated again.
+        (config.run / CALIBRATION).unlink(missing_ok=True)
+        write_atomically(config.run / CONFIG, dump_config(config))
     train_cache, val_cache = (
         PairCache(own, config.model.channels, config.train.cache_mb)
         for own in (train_samples, val_samples)
@@ -96,20 +106,26 @@ def train(
         val_cache,
         multiple=config.model.multiple,
         batch_size=config.train.batch_size,
-        fill_last=devices > 1,
+        share=workers.share,
     )
     try:
-        state = _run_epochs(config, model, train_cache, validation, state, monitor)
+        state = _run_epochs(config, model, train_cache, validation, state, monitor, workers)
     except tf.errors.OpError as error:
         if failure := train_cache.failure or val_cache.failure:
             raise failure from error
         raise
 
+    if workers.is_chief:
+        _leave_network(config, state)
+    return state
+
+
+def _leave_network(config: Config, state: TrainingState) -> None:
+    """Save the best network, and plot how the training went."""
     best = checkpoint.load_best(config.run, state)
     _save_network(best, config.model, config.run / MODEL)
     history = pd.read_csv(config.run / HISTORY)
     plot_curves(history, state.best_epoch, config.run / PLOTS / "curves.png")
-    return state
 
 
 def _settle(config: Config) -> Config:
@@ -119,16 +135,18 @@ def _settle(config: Config) -> Config:
     return config.model_copy(update={"train": train_settings})
 
 
-def _open_model(config: Config, state: TrainingState, strategy: Any) -> keras.Model:
+def _open_model(config: Config, state: TrainingState, workers: Workers) -> keras.Model:
     """Return the network of the last finished epoch, or a new one; seeds are set."""
     keras.utils.set_random_seed(config.train.seed)
     use_precision(config.train.precision)
-    with strategy.scope():
+    with workers.strategy.scope():
         if state.epoch:
-            return checkpoint.load_last(config.run, state)
-        model = build_trainable(config.model)
-        compile_model(model, config.train)
-        return model
+            model = checkpoint.load_last(config.run, state)
+        else:
+            model = build_trainable(config.model)
+            compile_model(model, config.train)
+    synchronise(model)
+    return model
 
 
 def compile_model(model: keras.Model, settings: TrainSettings) -> None:
@@ -154,14 +172,21 @@ def _run_epochs(
     validation: tf.data.Dataset,
     state: TrainingState,
     monitor: Monitor,
+    workers: Workers,
 ) -> TrainingState:
     settings = config.train
     defective = np.array([sample.defective for sample in cache.samples])
-    writer = tf.summary.create_file_writer(str(config.run / "tensorboard"))
+    writer = tf.summary.create_noop_writer()
+    if workers.is_chief:
+        writer = tf.summary.create_file_writer(str(config.run / "tensorboard"))
     rows = _read_history(config.run, state.epoch)
-    statistics = BatchNormStatistics(model)
-    part_size = settings.batch_size // model.distribute_strategy.num_replicas_in_sync
-    started, trained_before = time.monotonic(), state.seconds
+    steps, statistics = Steps(model), BatchNormStatistics(model)
+    validation = workers.distribute(validation)
+    started = time.monotonic() - state.seconds
+
+    def clock() -> float:
+        return workers.chief_says(time.monotonic() - started)
+
     while not is_finished(settings, state):
         epoch = state.epoch + 1
         batches = balance.draw_epoch(
@@ -177,38 +202,27 @@ def _run_epochs(
             multiple=config.model.multiple,
             crop_px=settings.crop_px,
             seed=(settings.seed, epoch),
+            share=workers.share,
         )
-        pace = Pace(settings, state, len(batches), monitor, trained_before - started)
-        weights = TrainedWeights()
-        dataset = draw(batches, augment=config.augment)
-        callbacks = [pace, weights]
-        trained = model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks).history
-        if settings.statistics_batches:
-            # Cut and mixed as in training, since the weights expect that share of defects, but not
-            # augmented; in parts that one device takes, which measures them alone.
-            parts = batches[: settings.statistics_batches].reshape(-1, part_size)
-            unchanged = draw(parts, augment=UNCHANGED)
-            statistics.measure(images for images, _ in unchanged)
-        measured = model.evaluate(validation, verbose=0, return_dict=True)
+        pace = Pace(settings, state, len(batches), monitor, clock)
         row: Row = {"epoch": epoch}
-        row |= {name: values[0] for name, values in trained.items()}
-        row |= {f"val_{name}": value for name, value in measured.items()}
-        row |= {"learning_rate": pace.rate}
-        iou = selection_iou(row)
-        if not math.isfinite(row["loss"]):
-            raise ConfigError(
-                f"The loss became {row['loss']} in epoch {epoch}. Lower train.learning_rate "
-                f"(now {settings.learning_rate:g})"
-                + (" or set train.precision=float32." if settings.precision != "float32" else ".")
-            )
-        better = epoch == 1 or iou > state.best_iou
-        if better:
-            checkpoint.save_best(config.run, model, epoch)
-        weights.restore()
-        seconds = trained_before + time.monotonic() - started
+        row |= steps.train(workers.distribute(draw(batches, augment=config.augment)), pace)
+        _check_loss(row, settings)
+        with averaged_weights(model):
+            if settings.statistics_batches:
+                # Cut and mixed as in training, since the weights expect that share of defects, but
+                # not augmented.
+                unchanged = draw(batches[: settings.statistics_batches], augment=UNCHANGED)
+                statistics.measure(images for images, _ in workers.distribute(unchanged))
+            row |= {f"val_{name}": value for name, value in steps.measure(validation).items()}
+            row |= {"learning_rate": pace.rate}
+            iou = selection_iou(row)
+            better = epoch == 1 or iou > state.best_iou
+            if better and workers.is_chief:
+                checkpoint.save_best(config.run, model, epoch)
+        seconds = clock()
         row["seconds"] = round(seconds, 1)
         rows.append(row)
-        _write_history(config.run, rows)
         state = TrainingState(
             epoch=epoch,
             best_epoch=epoch if better else state.best_epoch,
@@ -216,40 +230,20 @@ def _run_epochs(
             seconds=seconds,
             data_sha256=state.data_sha256,
         )
-        checkpoint.save_last(config.run, model, state)
+        if workers.is_chief:
+            _write_history(config.run, rows)
+            checkpoint.save_last(config.run, model, state)
         _log(writer, row)
         monitor.epoch(row, better)
     return state
 
 
-def _default_strategy() -> Any:
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
-def _check_samples(config: Config, train: Sequence[Sample], val: Sequence[Sample]) -> None:
-    for name, own in (("train", train), ("val", val)):
-        for kind, wanted in (("defective", True), ("good", False)):
-            if not any(sample.defective == wanted for sample in own):
-                raise DataError(
-                    f"{config.data} has no {kind} image in its {name} split; training needs both "
-                    "kinds in both splits. Add images, or prepare with other shares "
-                    "(--val, --test)."
-                )
-    products = {sample.product for sample in (*train, *val)}
-    lacking = products - {sample.product for sample in train if not sample.defective}
-    if lacking:
-        raise DataError(
-            f"{config.data} has no good training image of {', '.join(sorted(lacking))}: they set "
-            "the sharpness below which an image is not believed. Add some, or prepare with "
-            "smaller shares (--val, --test)."
-        )
-    sizes = {(sample.width, sample.height) for sample in train}
-    if config.train.crop_px is None and len(sizes) > 1:
+def _check_loss(row: Row, settings: TrainSettings) -> None:
+    if not math.isfinite(row["loss"]):
         raise ConfigError(
-            f"The training images have {len(sizes)} sizes, and whole images make batches only if "
-            f"all are of one. Set train.crop_px to a multiple of {config.model.multiple}."
+            f"The loss became {row['loss']} in epoch {row['epoch']}. Lower train.learning_rate "
+            f"(now {settings.learning_rate:g})"
+            + (" or set train.precision=float32." if settings.precision != "float32" else ".")
         )
 
 

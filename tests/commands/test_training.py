@@ -16,8 +16,10 @@ def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faulty")
     data = break_image(prepared, folder, "test")
     config = make_config(data, folder / "run", epochs=1, leave_out=["Class5_def"])
-    # Some images could not be read: not 0, and yet the bundle is whole.
-    assert training.train(config, resume=False, experiment="faulty") == 1
+    with training.out.capture() as printed:
+        # Some images could not be read: not 0, and yet the bundle is whole.
+        assert training.train(config, resume=False, experiment="faulty") == 1
+    assert printed.get().startswith("Training on 1 ")  # CPU, or GPU
     return config.run
 
 

@@ -10,6 +10,7 @@ from defectseg.dataset.augment import UNCHANGED
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.pipeline import (
     PairCache,
+    Share,
     place_window,
     training_batches,
     validation_batches,
@@ -195,7 +196,34 @@ def test_validation_batches_are_of_one_padded_size_and_hold_each_image_once(
     assert [numbers_of(images) for images, _ in got] == [[0, 2], [3], [1]]
 
 
-def test_validation_batches_can_be_filled_for_several_devices(tmp_path: Path) -> None:
-    cache = PairCache(make_samples(tmp_path, [(32, 32)] * 3), 1, megabytes=1)
-    got = list(validation_batches(cache, multiple=32, batch_size=2, fill_last=True))
-    assert [numbers_of(images) for images, _ in got] == [[0, 1], [2, 2]]
+def test_shared_validation_batches_are_filled_by_what_counts_for_nothing(tmp_path: Path) -> None:
+    cache = PairCache(make_samples(tmp_path, [(32, 32)] * 6), 1, megabytes=1)
+    second = Share(2, range(1, 2))
+    got = list(validation_batches(cache, multiple=32, batch_size=4, share=second))
+    # Of 0, 1, 2, 3 and of 4, 5, 4, 4 the second half.
+    assert [numbers_of(images) for images, _ in got] == [[2, 3], [4, 4]]
+    assert got[0][1].numpy().min() == 0
+    assert set(got[1][1].numpy().flat) == {-1}
+
+
+def test_a_share_is_that_part_of_the_same_batches(tmp_path: Path) -> None:
+    cache = PairCache(make_samples(tmp_path, [(64, 64)] * 4), 1, megabytes=1)
+    batches = np.array([[0, 1, 2, 3, 0, 1], [3, 2, 1, 0, 3, 2]])
+
+    def draw(share: Share) -> list[np.ndarray]:
+        dataset = training_batches(
+            cache,
+            batches,
+            multiple=32,
+            crop_px=32,
+            augment=AugmentSettings(),
+            seed=(5, 1),
+            share=share,
+        )
+        return [images.numpy() for images, _ in dataset]
+
+    # Two devices of the second worker, of three in all: rows 2 to 5 of each batch.
+    whole, parts = draw(Share()), draw(Share(3, range(1, 3)))
+    for batch, one, other in zip(whole, parts[::2], parts[1::2], strict=True):
+        np.testing.assert_array_equal(batch[2:4], one)
+        np.testing.assert_array_equal(batch[4:], other)

@@ -133,6 +133,18 @@ def test_the_batch_is_taken_as_one_so_a_stray_pixel_on_a_good_image_costs_little
         assert loss(kind, true, np.zeros_like(true)) > 0.98
 
 
+@pytest.mark.parametrize("border_px", [0, 2])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_where_the_mask_is_unknown_nothing_counts(kind: str, border_px: int) -> None:
+    rng = np.random.default_rng(1)
+    answer = rng.uniform(size=(3, 9, 9, 1)).astype(np.float32)
+    true = np.zeros_like(answer)
+    true[:, 2:6, 3:8] = 1
+    filled = np.concatenate([true[:2], np.full_like(true[2:], -1)])
+    expected = loss(kind, true[:2], answer[:2], border_px)
+    assert loss(kind, filled, answer, border_px) == pytest.approx(expected, rel=1e-5)
+
+
 def test_weights_fall_off_towards_the_border_of_a_label() -> None:
     true = np.zeros((1, 1, 12, 1), np.float32)
     true[0, 0, 6:] = 1

@@ -44,3 +44,11 @@ def test_a_mask_of_0_and_255_gives_no_number_that_looks_like_a_score(kind: type)
     metric = kind()
     metric.update_state(image(255, 0), image(0.9, 0.1))
     assert np.isnan(float(metric.result()))
+
+
+def test_where_the_mask_is_unknown_nothing_counts() -> None:
+    true, answer = image(1, 0, -1, -1), image(0.9, 0.9, 0.9, 0.1)
+    for metric in (AccumulatedIoU(), DefectiveIoU()):
+        metric.update_state(true, answer)
+        metric.update_state(image(-1, -1, -1, -1), image(0.9, 0.9, 0.9, 0.9))
+        assert float(metric.result()) == pytest.approx(1 / 2)

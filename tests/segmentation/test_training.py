@@ -103,35 +103,6 @@ def test_killed_and_resumed_is_the_same_as_undisturbed(
     pd.testing.assert_frame_equal(undisturbed, history(killed.run), rtol=0.02, atol=1e-3)
 
 
-@pytest.mark.slow
-def test_two_devices_train_together(prepared: Path, tmp_path: Path) -> None:
-    # 8 validation images in batches of 6: the last is not full.
-    config = make_config(prepared, tmp_path / "run", epochs=2, batch_size=6, loss="dice")
-    (tmp_path / "two.yaml").write_text(dump_config(config))
-    # Logical devices can be made only before TensorFlow starts: a process of its own.
-    script = f"""
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from pathlib import Path
-from defectseg.config import load_config
-from defectseg.segmentation.checkpoint import load_best, load_last
-from defectseg.segmentation.training import train
-from tests.segmentation.test_training import Silent
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert strategy.num_replicas_in_sync == 2
-train(load_config(Path({str(tmp_path / "two.yaml")!r})), Silent(), strategy=strategy)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = history(config.run)
-    assert len(rows) == 2
-    assert np.isfinite(rows.to_numpy()).all()
-    # The mean of both devices' losses, not their sum, which would begin above 1.
-    assert rows[["loss", "val_loss"]].to_numpy().max() <= 1
-    assert (config.run / "model.keras").is_file()
-
-
 def test_a_run_is_not_overwritten(bundle_folder: Path, prepared: Path) -> None:
     before = (bundle_folder / "model.keras").stat().st_mtime_ns
     with pytest.raises(ConfigError, match=r"holds something already.*--resume"):

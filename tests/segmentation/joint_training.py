@@ -1,0 +1,65 @@
+"""A process of a training on several devices, of a network that is traced in no time.
+
+Called as ``python -m tests.segmentation.joint_training CONFIG DEVICES``: logical devices, as well
+as other workers, can be had only before TensorFlow starts. Workers stop after the first epoch and
+go on with the next, and tell in a line of JSON what else they have seen.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+import tensorflow as tf
+
+from defectseg.config import Config, ModelSettings, load_config
+from defectseg.errors import ConfigError
+from defectseg.segmentation import training
+from defectseg.segmentation.distribution import Workers, join_workers, read_cluster
+from tests.segmentation.test_training import Silent
+
+
+def tiny_network(settings: ModelSettings, **options: object) -> keras.Model:
+    """Batch norm between two convolutions; it takes the place of the U-Net."""
+    image = keras.Input((None, None, settings.channels))
+    hidden = keras.layers.Conv2D(8, 5, padding="same", activation="relu")(image)
+    hidden = keras.layers.BatchNormalization()(hidden)
+    mask = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")(hidden)
+    return keras.Model(image, mask)
+
+
+def train_tiny(config: Config, *, workers: Workers, resume: bool = False) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "build_trainable", tiny_network)
+        patch.setattr(training, "build_unet", tiny_network)
+        training.train(config, Silent(), resume=resume, workers=workers)
+
+
+def train_on_devices(config: Config, count: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    logical = [tf.config.LogicalDeviceConfiguration()] * count
+    tf.config.set_logical_device_configuration(cpu, logical)
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(count)])
+    train_tiny(config, workers=Workers(strategy))
+
+
+def train_as_worker(config: Config) -> None:
+    workers = join_workers(*read_cluster())
+    seen = {"workers": str(workers), "chief": workers.chief_says(7 + workers.index)}
+    try:
+        workers.check_agreement({"same": 1, "train.learning_rate": workers.index})
+    except ConfigError as error:
+        seen["disagreement"] = str(error)
+    once = config.train.model_copy(update={"epochs": 1})
+    train_tiny(config.model_copy(update={"train": once}), workers=workers)
+    train_tiny(config, workers=workers, resume=True)
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    settings, devices = load_config(Path(sys.argv[1])), int(sys.argv[2])
+    if devices > 1:
+        train_on_devices(settings, devices)
+    else:
+        train_as_worker(settings)
