@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from defectseg.errors import ConfigError
 
+# The settings that come with the software: in a checkout, a link to configs/ at its top.
+INSTALLED = Path(__file__).with_name("configs")
 ENCODER_STRIDE = 32
 # The layer whose output is the standardised image; whoever starts behind it standardises first.
 STANDARDISED = "standardised"

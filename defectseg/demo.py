@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from defectseg.commands import data, prediction, training
-from defectseg.config import load_config
+from defectseg.config import INSTALLED, load_config
 from defectseg.console import bold, out, print_table
 from defectseg.dataset.manifest import read_manifest
 from defectseg.errors import DataError
@@ -19,17 +19,21 @@ from defectseg.image_io import read_image, write_gray, write_picture
 from defectseg.pictures import contact_sheet
 
 PRODUCTS = ("Class1", "Class4", "Class5")
+_SETTINGS = "demo.yaml"
 _MARK = ".defectseg-demo"
 _BLUR_SIGMA = 2.0
 _BLURRED_EACH = 4
 _WANTED = {"defective": "FAIL", "good": "PASS", "blurred": "RETAKE"}
 
 
-def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
-    """Run the demo into a folder, print what came of it, and return that table."""
+def run_demo(output: Path, config_path: Path | None = None) -> list[dict[str, object]]:
+    """Run the demo into a folder, print what came of it, and return that table.
+
+    Without settings of the training it takes those that come with the software.
+    """
     raw, prepared, run = output / "raw", output / "prepared", output / "bundle"
     test, results = output / "test", output / "results"
-    config = load_config(config_path, data=prepared, run=run)
+    config = load_config(config_path or INSTALLED / _SETTINGS, data=prepared, run=run)
     if output.exists():
         if any(output.iterdir()) and not (output / _MARK).exists():
             raise DataError(f"{output} was not made by the demo; it is left as it is.")
@@ -45,7 +49,8 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     data.prepare(
         raw, prepared, layout="auto", leave_out_unmatched=False, defect_labels=(), **shares
     )
-    _say("3. Train", "train", config=config_path, data=prepared, run=run)
+    named = config_path or f"configs/{_SETTINGS}"  # found by this name wherever one is
+    _say("3. Train", "train", config=named, data=prepared, run=run)
     training.train(config, resume=False)
     truth = _write_test_folder(prepared, test)
     title = "4. Predict a folder that also holds blurred copies"
