@@ -166,26 +166,33 @@ def check_bundle(folder: str) -> None:
     first = next(iter(products.values()))
     image = _draw(first.heights_px[0], first.widths_px[0])
     expected = load_engine(bundle.folder, bundle.config, "keras").probability(image)
+    pixel = bundle.calibration.thresholds.pixel
     for kind in _OPENVINO:
         if kind not in bundle.exports:
             continue
         engine = load_engine(bundle.folder, bundle.config, kind)
         answer = engine.probability(image)
-        pixel = bundle.calibration.thresholds.pixel
         flipped = float(np.mean((answer >= pixel) != (expected >= pixel)))
-        found = (
-            f"{engine.precision} really runs ({bundle.exports[kind].precision} where it was "
-            f"made); beside Keras {100 * flipped:.2g} % of the pixels change sides"
-        )
-        if flipped > _MOST_FLIPPED:
-            state: State = "fault" if kind == judges else "note"
-            advice = (
-                "its limits do not hold here: predict by --engine keras, or export it on this "
-                f"machine, defectseg export --model {folder} --format {kind}"
-            )
-            _report(asdict(Finding(BUNDLE, kind, state, found, advice)))
-        else:
-            _report(asdict(Finding(BUNDLE, kind, "ok", found)))
+        precisions = engine.precision, bundle.exports[kind].precision
+        _report(asdict(_judge(folder, kind, precisions, flipped, needed=kind == judges)))
+
+
+def _judge(
+    folder: str, kind: str, precisions: tuple[str, str], flipped: float, *, needed: bool
+) -> Finding:
+    """Return what is to be said of an engine that changes a share of the pixels."""
+    runs, made = precisions
+    found = (
+        f"{runs} really runs ({made} where it was made); beside Keras {100 * flipped:.2g} % of the "
+        "pixels change sides"
+    )
+    if flipped <= _MOST_FLIPPED:
+        return Finding(BUNDLE, kind, "ok", found)
+    advice = (
+        "its limits do not hold here: predict by --engine keras, or export it on this machine, "
+        f"defectseg export --model {folder} --format {kind}"
+    )
+    return Finding(BUNDLE, kind, "fault" if needed else "note", found, advice)
 
 
 def _draw(height: int, width: int) -> Any:

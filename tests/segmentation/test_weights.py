@@ -11,7 +11,9 @@ import keras
 import keras_applications.mobilenet_v2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from defectseg.cli import app
 from defectseg.config import ModelSettings
 from defectseg.errors import ConfigError
 from defectseg.segmentation.unet import build_core, find_imagenet_source
@@ -172,7 +174,7 @@ def write_legacy_weights(model: keras.Model, path: Path) -> None:
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenetv2"])
-def test_a_network_begins_with_the_weights_that_were_fetched(
+def test_a_network_begins_with_the_weights_that_were_fetched_before(
     backbone: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ModelSettings(
@@ -193,11 +195,12 @@ def test_a_network_begins_with_the_weights_that_were_fetched(
         module = keras_applications.mobilenet_v2
         monkeypatch.setattr(module, "BASE_WEIGHT_PATH", f"http://{address}/")
 
+    asked = CliRunner().invoke(app, ["weights", "--backbone", backbone])
+    assert (asked.exit_code, str(tmp_path / "cache") in asked.output) == (0, True), asked.output
+    assert ("no checksum" in asked.output) == (backbone == "mobilenetv2")
+    # The machine without a network, to which the folder was carried.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     core = build_core(settings, pretrained=True)
     for layer in filter(lambda layer: layer.weights, encoder.layers):
         for ours, theirs in zip(core.get_layer(layer.name).weights, layer.weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    assert (tmp_path / "cache" / file).is_file()
-    # The machine without a network, to which the folder was carried.
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    have_weights(find_imagenet_source(backbone))
