@@ -51,7 +51,7 @@ def check_keras() -> None:
         answer = network.run(*images())
     for finding in _devices():
         _report(asdict(finding))
-    _compare("keras", network.precision, answer)
+    _compare("Keras", network.precision, answer)
 
 
 def check_openvino() -> None:

@@ -11,7 +11,7 @@ from defectseg.doctor.findings import Finding
 from defectseg.doctor.libraries import examine_libraries
 from defectseg.doctor.machine import examine_files, examine_machine
 
-_ENGINES = {"keras": "keras", "openvino": "OpenVINO"}  # by check
+_ENGINES = {"keras": "Keras", "openvino": "OpenVINO"}  # by check
 _AT_ONCE = 2  # each takes a core, and some hundred megabytes
 
 

@@ -98,7 +98,7 @@ def _judge(wanted: Requirement, version: str, problem: str) -> Finding:
         found = f"{version}; expected {wanted.specifier}"
         return Finding(LIBRARY, wanted.name, "fault", found, install)
     if problem:
-        advice = f"pip install --force-reinstall '{wanted.name}=={version}'"
+        advice = f"pip install --force-reinstall --no-deps '{wanted.name}=={version}'"
         return Finding(LIBRARY, wanted.name, "fault", f"{version} is broken: {problem}", advice)
     return Finding(LIBRARY, wanted.name, "ok", version)
 

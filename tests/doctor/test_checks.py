@@ -24,7 +24,7 @@ def test_the_small_network_has_something_to_say() -> None:
 def test_keras_answers_and_devices_are_told(capfd: pytest.CaptureFixture[str]) -> None:
     checks.check_keras()
     found = reports(capfd)
-    assert found.pop("keras")["state"] == "ok"
+    assert found.pop("Keras")["state"] == "ok"
     assert {report["topic"] for report in found.values()} == {"device"}
 
 
@@ -45,7 +45,7 @@ def test_onnx_runtime_answers(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "wrong_by", "state"),
-    [("keras", 0.01, "fault"), ("OpenVINO int8", 0.05, "note"), ("OpenVINO int8", 0.001, "ok")],
+    [("Keras", 0.01, "fault"), ("OpenVINO int8", 0.05, "note"), ("OpenVINO int8", 0.001, "ok")],
 )
 def test_an_engine_that_answers_wrongly_is_not_to_be_used(
     name: str, wrong_by: float, state: str, capfd: pytest.CaptureFixture[str]

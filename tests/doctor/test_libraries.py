@@ -49,7 +49,7 @@ def test_what_is_there_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch)
             "numpy>=1",
             "ImportError: no libfoo",
             f"{NUMPY} is broken: ImportError: no libfoo",
-            f"pip install --force-reinstall 'numpy=={NUMPY}'",
+            f"pip install --force-reinstall --no-deps 'numpy=={NUMPY}'",
         ),
     ],
 )
