@@ -19,21 +19,17 @@ from defectseg.image_io import read_image, write_gray, write_picture
 from defectseg.pictures import contact_sheet
 
 PRODUCTS = ("Class1", "Class4", "Class5")
-_SETTINGS = "demo.yaml"
 _MARK = ".defectseg-demo"
 _BLUR_SIGMA = 2.0
 _BLURRED_EACH = 4
 _WANTED = {"defective": "FAIL", "good": "PASS", "blurred": "RETAKE"}
 
 
-def run_demo(output: Path, config_path: Path | None = None) -> list[dict[str, object]]:
-    """Run the demo into a folder, print what came of it, and return that table.
-
-    Without settings of the training it takes those that come with the software.
-    """
+def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
+    """Run the demo into a folder, print what came of it, and return that table."""
     raw, prepared, run = output / "raw", output / "prepared", output / "bundle"
     test, results = output / "test", output / "results"
-    config = load_config(config_path or INSTALLED / _SETTINGS, data=prepared, run=run)
+    config = load_config(config_path, data=prepared, run=run)
     if output.exists():
         if any(output.iterdir()) and not (output / _MARK).exists():
             raise DataError(f"{output} was not made by the demo; it is left as it is.")
@@ -49,8 +45,7 @@ def run_demo(output: Path, config_path: Path | None = None) -> list[dict[str, ob
     data.prepare(
         raw, prepared, layout="auto", leave_out_unmatched=False, defect_labels=(), **shares
     )
-    named = config_path or f"configs/{_SETTINGS}"  # found by this name wherever one is
-    _say("3. Train", "train", config=named, data=prepared, run=run)
+    _say("3. Train", "train", config=_short(config_path), data=prepared, run=run)
     training.train(config, resume=False)
     truth = _write_test_folder(prepared, test)
     title = "4. Predict a folder that also holds blurred copies"
@@ -64,6 +59,13 @@ def run_demo(output: Path, config_path: Path | None = None) -> list[dict[str, ob
     write_picture(output / "demo.jpg", _picture(rows, truth, results))
     out.print(f"\nLook at {bold(results / 'report.html')} first.")
     return figures
+
+
+def _short(config_path: Path) -> Path:
+    """Return the name by which settings are found, wherever the demo is run."""
+    if not config_path.is_relative_to(INSTALLED):
+        return config_path
+    return Path("configs", config_path.relative_to(INSTALLED))
 
 
 def _say(title: str, command: str, **options: object) -> None:

@@ -40,5 +40,5 @@ def test_a_wrong_setting_does_not_cost_the_last_demo(tmp_path: Path) -> None:
 def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="not made by the demo"):
-        run_demo(tmp_path)
+        run_demo(tmp_path, Path("configs/demo.yaml"))
     assert (tmp_path / "mine.txt").read_text() == "mine"

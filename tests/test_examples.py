@@ -36,7 +36,13 @@ PAGES = [
 SHOWN = [page for page in PAGES if page_commands(page)]
 
 # What is tried otherwise: by whoever runs these tests, or by a test of its own.
-ELSEWHERE = ("git clone ", "make ", "pip install ", ". .venv/bin/activate")
+ELSEWHERE = (
+    "git clone ",
+    "make ",
+    "pip install ",
+    ". .venv/bin/activate",
+    "defectseg weights ",  # a download
+)
 # Of another's own: stood in for by what `checkout` puts there.
 _SMALL: dict[str, dict[str, object]] = {
     "model": {"decoder_filters": [16, 16, 8, 8, 8], "downscale": 4},

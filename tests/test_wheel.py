@@ -98,6 +98,7 @@ def test_the_demo_finds_its_settings_without_a_checkout(installed: Path, tmp_pat
     (tmp_path / "mine.txt").touch()
     status, text = run(installed, tmp_path, "demo", "--output", tmp_path)
     assert (status, "was not made by the demo" in text) == (2, True), text
+    assert "configs/demo.yaml is not here" in text
 
 
 def test_what_is_installed_predicts_a_folder(

@@ -16,13 +16,13 @@ def demo(
         "runs/demo"
     ),
     config: Annotated[
-        Path | None,
+        Path,
         typer.Option(
-            help="Settings of the training. Default: configs/demo.yaml as it is installed.",
+            help="Settings of the training.",
             autocompletion=complete_settings,
             callback=find_settings,
         ),
-    ] = None,
+    ] = Path("configs/demo.yaml"),
 ) -> None:
     """Walk the whole way on synthetic images: labels, masks, training, prediction, report.
 
