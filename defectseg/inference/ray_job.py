@@ -31,8 +31,7 @@ try:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise ConfigError(
-        f"--engine ray needs Ray Data, which is not installed ({error}): pip install "
-        "'defectseg[ray]' or, in a checkout, pip install -e '.[ray]'."
+        f"--engine ray needs Ray Data, which is not installed ({error}): pip install 'ray[data]'."
     ) from error
 
 from defectseg.inference.ray_worker import (
