@@ -23,7 +23,7 @@ def complete(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("defectseg pr", {"prepare", "predict"}),
+        ("defectseg prep", {"prepare"}),
         ("defectseg line ver", {"verify"}),
         ("defectseg predict --j", {"--json-lines"}),
         ("defectseg prepare --layout t", {"table"}),
