@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint docs bench requirements clean
+.PHONY: help demo test lint docs wheel bench requirements clean
 
 help:
 	@echo "make demo   draw data, train, predict: a report to look at in 7 to 11 minutes"
 	@echo "make test   run the tests"
 	@echo "make lint   check style, types and the order of the rooms"
 	@echo "make docs   build the pages of docs into site/, to be read in a browser"
+	@echo "make wheel  build dist/*.whl, to be installed where there is no checkout"
 	@echo "make bench  measure the pages' figures again, four to five hours"
 
 demo: $(READY)
@@ -50,6 +51,11 @@ $(READY): requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
+
+wheel: $(READY)
+	rm -rf dist
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+	@ls dist/*.whl
 
 # After a change of the dependencies in pyproject.toml.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \

@@ -37,12 +37,12 @@ from publish import (
 
 from defectseg.bundle import Bundle, load_bundle
 from defectseg.image_io import read_image, write_gray
-from defectseg.inference.cores import count_cores
 from defectseg.inference.engines import load_engine
 from defectseg.inference.folder import predict_folder
 from defectseg.inference.predictor import open_predictor
 from defectseg.inference.regions import image_score
 from defectseg.inference.verdict import grade
+from defectseg.processor import count_cores
 
 COUNT = 500
 MANY = 5000

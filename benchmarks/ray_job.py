@@ -31,8 +31,8 @@ from publish import ROOT, write_into_pages, write_result
 from defectseg.bundle import load_bundle
 from defectseg.dataset.synthetic import generate_sample
 from defectseg.image_io import require_images, write_gray
-from defectseg.inference.cores import count_cores
 from defectseg.inference.folder import predict_folder
+from defectseg.processor import count_cores
 
 FEW, MANY = 128, 1024  # whole chunks, and as many for each of two actors
 SIDE_PX = 512

@@ -226,13 +226,15 @@ def load_bundle(folder: Path) -> Bundle:
         Naming every missing part, or the part that does not fit the others.
     """
     if not folder.is_dir():
-        raise BundleError(f"{folder} is not a folder; expected a bundle that train.py left.")
+        raise BundleError(
+            f"{folder} is not a folder; expected a bundle that `defectseg train` left."
+        )
     missing = [name for name in (*PARTS, EXPORTS, SUMS) if not (folder / name).exists()]
     if missing:
         raise BundleError(
             f"{folder} is not a complete bundle: {', '.join(missing)} missing. If its training "
-            "was interrupted, go on with it: train.py --resume. If only exports, limits or figures "
-            f"are missing, {_calibrate(folder)}."
+            "was interrupted, go on with it: defectseg train --resume. If only exports, limits or "
+            f"figures are missing, {_calibrate(folder)}."
         )
     calibration = _parse(folder, CALIBRATION, Calibration.model_validate_json)
     config = load_config(folder / CONFIG)

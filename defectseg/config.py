@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from defectseg.errors import ConfigError
 
+# The settings that come with the software: in a checkout, a link to configs/ at its top.
+INSTALLED = Path(__file__).with_name("configs")
 ENCODER_STRIDE = 32
 # The layer whose output is the standardised image; whoever starts behind it standardises first.
 STANDARDISED = "standardised"
@@ -37,7 +39,7 @@ class ModelSettings(Settings):
         default=(64, 32, 16, 16, 8), description="widths of the decoder, deepest first"
     )
     encoder_weights: Literal["imagenet"] | None = Field(
-        default=None, description="a download, or none"
+        default=None, description="fetched once, by `defectseg weights`; or none"
     )
     channels: Literal[1, 3] = Field(default=1, description="1 for gray, 3 for colour")
     downscale: Literal[1, 2, 4] = Field(

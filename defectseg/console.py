@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -55,6 +56,19 @@ def counting(what: str, *, rate: bool = False) -> Iterator[Callable[[int], None]
 
         def tick(total: int) -> None:
             progress.update(task, total=total, advance=1)
+
+        yield tick
+
+
+@contextmanager
+def counting_bytes(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how much of a file has come; yields a function to call with that and the total, or 0."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+
+        def tick(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total or None)
 
         yield tick
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from defectseg.commands import data, prediction, training
-from defectseg.config import load_config
+from defectseg.config import INSTALLED, load_config
 from defectseg.console import bold, out, print_table
 from defectseg.dataset.manifest import read_manifest
 from defectseg.errors import DataError
@@ -45,7 +45,7 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     data.prepare(
         raw, prepared, layout="auto", leave_out_unmatched=False, defect_labels=(), **shares
     )
-    _say("3. Train", "train", config=config_path, data=prepared, run=run)
+    _say("3. Train", "train", config=_short(config_path), data=prepared, run=run)
     training.train(config, resume=False)
     truth = _write_test_folder(prepared, test)
     title = "4. Predict a folder that also holds blurred copies"
@@ -59,6 +59,13 @@ def run_demo(output: Path, config_path: Path) -> list[dict[str, object]]:
     write_picture(output / "demo.jpg", _picture(rows, truth, results))
     out.print(f"\nLook at {bold(results / 'report.html')} first.")
     return figures
+
+
+def _short(config_path: Path) -> Path:
+    """Return the name by which settings are found, wherever the demo is run."""
+    if not config_path.is_relative_to(INSTALLED):
+        return config_path
+    return Path("configs", config_path.relative_to(INSTALLED))
 
 
 def _say(title: str, command: str, **options: object) -> None:

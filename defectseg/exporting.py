@@ -88,9 +88,9 @@ def _compare(
 ) -> dict[ExportFormat, Export]:
     """Hold what was exported against Keras, in whole images or with all that prediction does."""
     from defectseg.evaluation.parity import measure_parity
-    from defectseg.inference.cores import count_cores
     from defectseg.inference.engines import Network, NetworkEngine, load_engine
     from defectseg.inference.openvino_network import OpenVinoNetwork
+    from defectseg.processor import count_cores
     from defectseg.segmentation.whole_networks import open_keras, open_onnx, open_saved_model
 
     config, cores = bundle.config, count_cores()

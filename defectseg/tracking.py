@@ -76,7 +76,7 @@ class MlflowRun:
         except ImportError as error:
             raise ConfigError(
                 f"--mlflow needs a library that is not there ({error.name}): "
-                "pip install defectseg[mlflow]."
+                "pip install mlflow-skinny sqlalchemy alembic."
             ) from error
         self._run = run
         self._experiment = experiment

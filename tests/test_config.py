@@ -78,4 +78,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
 def test_configs_of_the_project_are_sound_and_say_how_they_are_run(path: Path) -> None:
     load_config(path)
-    assert path.read_text().startswith(f"# python train.py --config {path}\n")
+    assert path.read_text().startswith(f"# defectseg train --config {path}\n")

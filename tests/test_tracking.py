@@ -194,7 +194,7 @@ def test_an_absent_library_is_told_before_the_training(
     absent: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, absent, None)
-    with pytest.raises(ConfigError, match=rf"--mlflow .*{absent}.*pip install defectseg\[mlflow\]"):
+    with pytest.raises(ConfigError, match=rf"--mlflow .*{absent}.*pip install mlflow-skinny"):
         MlflowRun(tmp_path / "run", "any", print)
 
 

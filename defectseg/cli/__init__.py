@@ -2,12 +2,22 @@
 
 import sys
 
-from defectseg.cli import cameras, data, demo, line, measuring, prediction, training
+from defectseg.cli import (
+    cameras,
+    data,
+    demo,
+    doctor,
+    line,
+    measuring,
+    prediction,
+    training,
+    weights,
+)
 from defectseg.cli.app import app
 
 __all__ = ["app", "main"]
 
-for _room in (demo, data, training, prediction, measuring, cameras):
+for _room in (demo, data, training, prediction, measuring, cameras, weights, doctor):
     app.add_typer(_room.app)
 app.add_typer(line.app, name="line")
 

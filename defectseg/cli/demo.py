@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from defectseg.cli.paths import complete_settings, find_settings
+
 app = typer.Typer()
 
 
@@ -13,9 +15,14 @@ def demo(
     output: Annotated[Path, typer.Option(help="Its last contents are replaced.")] = Path(
         "runs/demo"
     ),
-    config: Annotated[Path, typer.Option(help="Settings of the training.")] = Path(
-        "configs/demo.yaml"
-    ),
+    config: Annotated[
+        Path,
+        typer.Option(
+            help="Settings of the training.",
+            autocompletion=complete_settings,
+            callback=find_settings,
+        ),
+    ] = Path("configs/demo.yaml"),
 ) -> None:
     """Walk the whole way on synthetic images: labels, masks, training, prediction, report.
 

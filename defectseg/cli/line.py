@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from defectseg.cli.paths import complete_bundles, find_settings
 from defectseg.commands import line as line_commands
 from defectseg.errors import ConfigError
 
@@ -20,7 +21,8 @@ def line(
         Path | None,
         typer.Option(
             help="A bundle. One that is copied over it is checked and judges from then on, and so "
-            "does one that POST /v1/models chooses, also after the next start."
+            "does one that POST /v1/models chooses, also after the next start.",
+            autocompletion=complete_bundles,
         ),
     ] = None,
     station: Station = Path("runs/line"),
@@ -42,11 +44,15 @@ def line(
         Path | None,
         typer.Option(
             help="A folder with PRODUCT.yaml, what does not count, read at the start; see "
-            "configs/line/rules."
+            "configs/line/rules.",
+            callback=find_settings,
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Settings, YAML; see configs/line/settings.yaml.")
+        Path | None,
+        typer.Option(
+            help="Settings, YAML; see configs/line/settings.yaml.", callback=find_settings
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this need a token.")

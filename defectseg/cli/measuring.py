@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from defectseg.cli.paths import complete_bundles
 from defectseg.commands import measuring
 
 app = typer.Typer()
@@ -15,7 +16,7 @@ Split = Literal["test", "val", "train", "all"]
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Option(help="A bundle.")],
+    model: Annotated[Path, typer.Option(help="A bundle.", autocompletion=complete_bundles)],
     data: Annotated[Path, typer.Option(help="A prepared folder.")],
     output: Annotated[Path, typer.Option(help="A new or empty folder.")],
     split: Annotated[
@@ -37,7 +38,7 @@ def evaluate(
 
 @app.command()
 def robustness(
-    model: Annotated[Path, typer.Option(help="A bundle.")],
+    model: Annotated[Path, typer.Option(help="A bundle.", autocompletion=complete_bundles)],
     output: Annotated[Path, typer.Option(help="A new or empty folder.")],
     data: Annotated[
         Path | None, typer.Option(help="A prepared folder. Default: that of the training.")

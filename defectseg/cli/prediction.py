@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from defectseg.cli.paths import complete_bundles
 from defectseg.commands import prediction
 from defectseg.errors import ConfigError
 
@@ -16,7 +17,7 @@ Engine = Literal["auto", "int8", "float32", "keras", "ray"]
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Option(help="A bundle.")],
+    model: Annotated[Path, typer.Option(help="A bundle.", autocompletion=complete_bundles)],
     input: Annotated[Path, typer.Option(help="Folder of images; subfolders are searched.")],
     output: Annotated[Path, typer.Option(help="A new or empty folder.")],
     product: Annotated[

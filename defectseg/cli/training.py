@@ -7,6 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from defectseg.bundle import CONFIG, EXPORT_FILES, MODEL
+from defectseg.cli.paths import complete_bundles, complete_settings, find_settings
 from defectseg.commands import training
 from defectseg.config import ExportFormat, load_config
 from defectseg.errors import ConfigError
@@ -19,7 +20,12 @@ ExportFormats = StrEnum("ExportFormats", [(name, name) for name in EXPORT_FILES]
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Option(help="Settings, YAML.")],
+    config: Annotated[
+        Path,
+        typer.Option(
+            help="Settings, YAML.", autocompletion=complete_settings, callback=find_settings
+        ),
+    ],
     data: Annotated[
         Path | None, typer.Option(help="Prepared folder; overrides the file's.")
     ] = None,
@@ -52,7 +58,7 @@ def train(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Option(help="A bundle.")],
+    model: Annotated[Path, typer.Option(help="A bundle.", autocompletion=complete_bundles)],
     format_: Annotated[
         list[ExportFormats],
         typer.Option(
@@ -78,7 +84,12 @@ def export(
 
 @app.command()
 def calibrate(
-    model: Annotated[Path, typer.Option(help="A bundle, or the folder of a training.")],
+    model: Annotated[
+        Path,
+        typer.Option(
+            help="A bundle, or the folder of a training.", autocompletion=complete_bundles
+        ),
+    ],
     data: Annotated[
         Path | None, typer.Option(help="A prepared folder. Default: that of the training.")
     ] = None,
@@ -104,7 +115,8 @@ def calibrate(
         )
     if not (model / CONFIG).is_file() or not (model / MODEL).is_file():
         raise ConfigError(
-            f"{model} holds no {MODEL} with {CONFIG}; expected a folder that train.py left."
+            f"{model} holds no {MODEL} with {CONFIG}; expected a folder that `defectseg train` "
+            "left."
         )
     settings = load_config(model / CONFIG, set_ or (), run=model)
     raise typer.Exit(training.calibrate(settings, data=data))

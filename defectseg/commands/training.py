@@ -94,7 +94,7 @@ def _complete(config: Config, samples: "Sequence[Sample]") -> int:
     out.print(
         f"The bundle is {bold(config.run)}: read {config.run / 'MODEL_CARD.md'}, look at "
         f"{config.run / 'plots' / 'validation.png'}.\n"
-        f"Next: python predict.py --model {config.run} --input FOLDER --output FOLDER"
+        f"Next: defectseg predict --model {config.run} --input FOLDER --output FOLDER"
     )
     return SOME_UNREADABLE if any(own.unreadable_images for own in columns.values()) else OK
 

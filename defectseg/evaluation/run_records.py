@@ -100,7 +100,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
     resolved = [folder.resolve() for folder in folders]
     problems = [
         Problem(str(folder), "no folder" if not folder.is_dir() else f"no {CONFIG}, {HISTORY} or "
-                f"{MODEL}", "a folder that train.py left", "Name others.")
+                f"{MODEL}", "a folder that `defectseg train` left", "Name others.")
         for folder in folders
         if not any((folder / part).is_file() for part in (CONFIG, HISTORY, MODEL))
     ]  # fmt: skip

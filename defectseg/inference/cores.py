@@ -1,18 +1,12 @@
 """The processor's cores, shared out among threads of ours."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
 from threadpoolctl import threadpool_limits
 
-
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from defectseg.processor import count_cores
 
 
 @contextmanager

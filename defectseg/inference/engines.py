@@ -15,8 +15,8 @@ import numpy.typing as npt
 from defectseg.bundle import ENGINE, MODEL, Bundle, BundleError
 from defectseg.config import Config, EngineKind
 from defectseg.image_io import measure_levels, pad_to_multiple, to_channels, to_gray
-from defectseg.inference.cores import count_cores
 from defectseg.inference.tiling import map_windows
+from defectseg.processor import count_cores
 from defectseg.quiet import quiet_stderr
 
 # So many pixels at once: more are no faster, and take more memory.

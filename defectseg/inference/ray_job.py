@@ -13,10 +13,10 @@ from typing import Any
 from defectseg.bundle import Bundle
 from defectseg.config import EngineKind
 from defectseg.errors import ConfigError, DefectsegError
-from defectseg.inference.cores import count_cores
 from defectseg.inference.engines import choose_engine
 from defectseg.inference.pipeline import Inspected, fail
 from defectseg.inference.results import Results
+from defectseg.processor import count_cores
 from defectseg.quiet import quiet_stderr
 
 # Before Ray is imported: an inspection line sends nothing anywhere, and its terminal is ours.
@@ -31,8 +31,7 @@ try:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise ConfigError(
-        f"--engine ray needs Ray Data, which is not installed ({error}): pip install "
-        "'defectseg[ray]' or, in a checkout, pip install -e '.[ray]'."
+        f"--engine ray needs Ray Data, which is not installed ({error}): pip install 'ray[data]'."
     ) from error
 
 from defectseg.inference.ray_worker import (

@@ -212,7 +212,7 @@ def _mqtt(settings: Mqtt) -> Deliver:
         from paho.mqtt.enums import CallbackAPIVersion
     except ImportError as error:
         raise ConfigError(
-            "alarms.mqtt needs a library that is not there: pip install defectseg[mqtt]."
+            "alarms.mqtt needs a library that is not there: pip install paho-mqtt."
         ) from error
 
     def check(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:

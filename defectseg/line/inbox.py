@@ -16,7 +16,6 @@ from watchdog.observers import Observer
 
 from defectseg.errors import DataError, DefectsegError, ImageReadError
 from defectseg.image_io import IMAGE_SUFFIXES, find_images, printable, read_bytes
-from defectseg.inference.cores import count_cores
 from defectseg.inference.folder import product_in_path
 from defectseg.line.job import Job, Source
 from defectseg.line.ledger import SameImageError
@@ -29,6 +28,7 @@ from defectseg.line.station import (
     describe_unknown,
 )
 from defectseg.line.suspects import Suspects
+from defectseg.processor import count_cores
 
 log = logging.getLogger(__name__)
 

@@ -125,8 +125,8 @@ def _save_onnx(whole: keras.Model, path: Path) -> None:
         import tf2onnx  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"The format onnx needs {error.name}, which is not installed: pip install "
-            "'defectseg[onnx]'."
+            f"The format onnx needs {error.name}, which is not installed: pip install onnx "
+            "onnxruntime tf2onnx."
         ) from error
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)  # of Keras' own tf2onnx

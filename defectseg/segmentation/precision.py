@@ -1,12 +1,10 @@
 """The arithmetic of a training: 16 bits where the processor computes with them."""
 
-from pathlib import Path
-
 import keras
 import tensorflow as tf
 
-_CPU_INFO = Path("/proc/cpuinfo")  # of Linux; elsewhere nothing is known
-_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+from defectseg.processor import BFLOAT16, find_instructions, read_cpu_info
+
 _GPU_CAPABILITY = (8, 0)
 
 
@@ -31,7 +29,7 @@ def choose_precision(wanted: str) -> str:
         details = map(tf.config.experimental.get_device_details, gpus)
         fast = all(own.get("compute_capability", (0, 0)) >= _GPU_CAPABILITY for own in details)
     else:
-        fast = _CPU_INFO.is_file() and cpu_has_bfloat16(_CPU_INFO.read_text(errors="replace"))
+        fast = bool(find_instructions(read_cpu_info(), BFLOAT16))
     return "bfloat16" if fast else "float32"
 
 
@@ -39,8 +37,3 @@ def use_precision(precision: str) -> None:
     """Let networks that are built from here on compute so; their weights stay in 32 bits."""
     policy = precision if precision == "float32" else f"mixed_{precision}"
     keras.mixed_precision.set_global_policy(policy)
-
-
-def cpu_has_bfloat16(cpu_info: str) -> bool:
-    """Tell whether ``/proc/cpuinfo`` names instructions for bfloat16."""
-    return not _CPU_FLAGS.isdisjoint(cpu_info.split())

@@ -4,19 +4,24 @@ import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 # segmentation_models picks its Keras when it is imported; tf.keras is Keras 3 today.
 os.environ["SM_FRAMEWORK"] = "tf.keras"
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 with contextlib.redirect_stdout(io.StringIO()):  # it greets on standard output
     import segmentation_models
+    from segmentation_models.backbones.backbones_factory import Backbones
 
 from defectseg.config import PROBABILITY, STANDARDISED, ModelSettings
 from defectseg.errors import ConfigError
 from defectseg.image_io import SMALLEST_STD
+from defectseg.segmentation.weights import Source, have_weights
 
 # Their layer names hold a "/", which Keras 3 does not save.
 _UNSUPPORTED = ("densenet",)
@@ -108,33 +113,68 @@ def _core_channels(settings: ModelSettings) -> int:
 def build_core(settings: ModelSettings, *, pretrained: bool) -> keras.Model:
     """Build the U-Net of segmentation_models; its answers are logits."""
     _check_backbone(settings.backbone)
-    try:
-        with warnings.catch_warnings():
-            # Of keras_applications: that models "usually" have 1 or 3 channels.
-            warnings.filterwarnings("ignore", "This model usually expects", UserWarning)
-            core = segmentation_models.Unet(
-                settings.backbone,
-                input_shape=(None, None, _core_channels(settings)),
-                classes=1,
-                activation="linear",
-                encoder_weights=settings.encoder_weights if pretrained else None,
-                decoder_filters=settings.decoder_filters,
-            )
-    except Exception as error:
-        # Keras raises a bare Exception for a failed download, its cause in the text.
-        if settings.encoder_weights and (isinstance(error, OSError) or "URL" in str(error)):
-            raise ConfigError(
-                f"model.encoder_weights = {settings.encoder_weights!r}: the weights of "
-                f"{settings.backbone} are not in Keras' cache and could not be downloaded "
-                f"({error}). Train once on a connected machine and copy its ~/.keras/models "
-                "here, or set model.encoder_weights=null."
-            ) from error
-        raise
+    weights = None
+    if pretrained and settings.encoder_weights:
+        weights = str(have_weights(find_imagenet_source(settings.backbone)))
+    with _without_advice():
+        core = segmentation_models.Unet(
+            settings.backbone,
+            input_shape=(None, None, _core_channels(settings)),
+            classes=1,
+            activation="linear",
+            encoder_weights=weights,
+            decoder_filters=settings.decoder_filters,
+        )
     if not any(_is_foreign(layer) for layer in core.layers):
         return core
     known = keras.models.clone_model(core, clone_function=_replace_foreign)
     known.set_weights(core.get_weights())
     return known
+
+
+def find_imagenet_source(backbone: str) -> Source:
+    """Return where the ImageNet weights of a backbone come from, as its library says.
+
+    Raises
+    ------
+    ConfigError
+        If the backbone is unknown.
+    """
+    _check_backbone(backbone)
+    asked: list[Source] = []
+
+    def get_file(
+        name: str, url: str, *, md5_hash: str = "", file_hash: str = "", **_: object
+    ) -> str:
+        asked.append(Source(backbone, name, url, md5_hash or file_hash or None))
+        raise _HasAskedError
+
+    with contextlib.suppress(_HasAskedError), _without_advice():
+        Backbones.get_backbone(
+            backbone,
+            input_shape=(None, None, 3),
+            weights="imagenet",
+            include_top=False,
+            # What segmentation_models would give them, but for the last.
+            backend=tf.keras.backend,
+            layers=tf.keras.layers,
+            models=tf.keras.models,
+            utils=SimpleNamespace(get_file=get_file),
+        )
+    return asked[0]
+
+
+class _HasAskedError(Exception):
+    """A library has asked for its weights; building the rest is not needed."""
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Of keras_applications: that models "usually" have 1 or 3 channels, and one size.
+        warnings.filterwarnings("ignore", "This model usually expects", UserWarning)
+        warnings.filterwarnings("ignore", "`input_shape` is undefined or non-sq", UserWarning)
+        yield
 
 
 def _is_foreign(layer: keras.layers.Layer) -> bool:

@@ -79,7 +79,7 @@ def test_all_that_is_no_run_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_runs([run, tmp_path / "absent", tmp_path / "empty", again])
     text = str(caught.value)
-    assert "absent: found no folder; expected a folder that train.py left" in text
+    assert "absent: found no folder; expected a folder that `defectseg train` left" in text
     assert "empty: found no config.yaml, history.csv or model.keras" in text
     assert "run: found a run named twice" in text
     assert len(caught.value.problems) == 3

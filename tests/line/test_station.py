@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from defectseg.inference.cores import count_cores
 from defectseg.inference.engines import Engine
 from defectseg.line import station as station_module
 from defectseg.line.archive import IMAGE, MASK, Archive
@@ -23,6 +22,7 @@ from defectseg.line.records import Inspection
 from defectseg.line.rules import load_rules
 from defectseg.line.settings import Limits
 from defectseg.line.station import NotInspectedError, QueueFullError, Station, TooLargeError
+from defectseg.processor import count_cores
 from tests.line.conftest import draw, draw_file, set_engine, wait_until
 
 

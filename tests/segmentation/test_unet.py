@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -79,15 +77,3 @@ def test_doubling_is_bilinear_resizing() -> None:
 def test_a_backbone_that_does_not_work_is_named_with_those_that_do(backbone: str) -> None:
     with pytest.raises(ConfigError, match=rf"model.backbone = '{backbone}'.*resnet18"):
         build_unet(ModelSettings(backbone=backbone))
-
-
-def test_imagenet_weights_that_cannot_be_had_end_in_one_clear_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def offline(*arguments: object, **options: object) -> None:
-        raise OSError("Network is unreachable")
-
-    # Neither a cache nor a network, whatever this machine has.
-    monkeypatch.setattr("keras.utils.get_file", offline)
-    with pytest.raises(ConfigError, match=r"encoder_weights = 'imagenet'.*could not be downloaded"):
-        build_unet(ModelSettings(encoder_weights="imagenet"))
