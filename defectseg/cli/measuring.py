@@ -57,7 +57,7 @@ def robustness(
 
     Draws the degradation curves, and says what the quality gate stops and lets through.
 
-    Example: `defectseg robustness --model runs/demo/bundle --split test --output runs/robustness`
+    Example: `defectseg robustness --model runs/demo/bundle --images 6 --output runs/robustness`
     (after the demo)
     """
     measuring.robustness(model, data, output, split=split, images=images, product=product)
