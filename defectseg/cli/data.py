@@ -78,8 +78,7 @@ def prepare(
 ) -> None:
     """Turn labels into masks, a manifest and an audit sheet.
 
-    Example: `defectseg prepare --input data/raw/synthetic --output data/prepared/synthetic`
-    (after that of synth)
+    Example: `defectseg prepare --input runs/demo/raw --output runs/parts/prepared` (after the demo)
     """
     data.prepare(
         input,

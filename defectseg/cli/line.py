@@ -117,7 +117,7 @@ def export_ledger(
 ) -> None:
     """Write all inspections with their decisions to a table; the station may be at work.
 
-    Example: `defectseg line export --station runs/line --output inspections.csv` (after that of
-    line)
+    Example: `defectseg line export --station runs/line --output
+    runs/inspections.csv` (after that of line)
     """
     line_commands.export(station, output)

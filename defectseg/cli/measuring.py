@@ -77,7 +77,7 @@ def compare(
 
     What is said of the others is said beside the first, image by image, on the same test images.
 
-    Example: `defectseg compare runs/demo/bundle runs/again --output runs/comparison` (after the
-    demo and that of train)
+    Example: `defectseg compare runs/demo/bundle runs/parts/model --output runs/parts/comparison`
+    (after that of train)
     """
     measuring.compare(runs, output)

@@ -51,8 +51,8 @@ def predict(
     Exit status: 0, or 1 if some images could not be read. Ctrl-C keeps what is done: go on with
     it by --resume.
 
-    Example: `defectseg predict --model runs/demo/bundle --input runs/demo/test --output results`
-    (after the demo)
+    Example: `defectseg predict --model runs/demo/bundle --input runs/demo/test --output
+    runs/predicted` (after the demo)
     """
     if quiet and json_lines:
         raise ConfigError("--quiet prints nothing, --json-lines every row: choose one.")

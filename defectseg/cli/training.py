@@ -50,7 +50,8 @@ def train(
 
     Exit status: 0, or 1 if some images could not be read when its figures were measured.
 
-    Example: `defectseg train --config configs/demo.yaml --run runs/again` (after the demo)
+    Example: `defectseg train --config configs/demo.yaml --data runs/parts/prepared --run
+    runs/parts/model` (after that of prepare)
     """
     settings = load_config(config, set_ or (), data=data, run=run)
     raise typer.Exit(training.train(settings, resume=resume, experiment=mlflow))
