@@ -109,7 +109,7 @@ class _Rate(ProgressColumn):
 
 
 class TrainingProgress:
-    """A `segmentation.training.Monitor` that shows a bar, and a line an epoch."""
+    """A `segmentation.pace.Monitor` that shows a bar, and a line an epoch."""
 
     def __init__(self) -> None:
         columns = (

@@ -2,8 +2,8 @@
 
 Nothing is sent anywhere unasked: the store is a folder beside the run, unless MLFLOW_TRACKING_URI
 names another, and MLflow's own reports to its makers are off. All of it is done in a thread of its
-own, which the training does not wait for. A store that fails is told once, and costs the training
-nothing.
+own, which the training does not wait for. That a store fails is said once; it is tried again later,
+and costs the training nothing.
 """
 
 import importlib
@@ -31,6 +31,7 @@ from defectseg.segmentation.state import load_state
 # Of a run's folder: the run of MLflow that a resumed training goes on in.
 LINK = "mlflow.json"
 STORE, _DATABASE, _ARTIFACTS = "mlflow", "mlflow.db", "mlruns"
+_AGAIN_S = 60.0
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -85,10 +86,11 @@ class MlflowRun:
         self._client: Any = None
         self._experiment_id = self._run_id = ""
         self._logged = 0  # epochs
-        self._failed = False
+        self._warned = False
+        self._next_try_s = 0.0  # by the monotonic clock
 
     def __enter__(self) -> "MlflowRun":
-        self._submit(self._connect)
+        self._submit(lambda: None)  # connects
         return self
 
     def __exit__(
@@ -98,9 +100,10 @@ class MlflowRun:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._submit(self._log_bundle)
+            self._submit(self._log_bundle, last=True)
         stopped = kind is not None and not issubclass(kind, Exception)
-        self._submit(self._end, "FINISHED" if kind is None else "KILLED" if stopped else "FAILED")
+        status = "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
+        self._submit(self._end, status, last=True)
         self._pool.shutdown()
 
     def step(self, progress: float, epoch: int, loss: float) -> None:
@@ -110,18 +113,25 @@ class MlflowRun:
         """Have the epoch logged, and those before it that are not."""
         self._submit(self._log_epochs, int(row["epoch"]))
 
-    def _submit(self, task: Callable[..., None], *arguments: object) -> None:
+    def _submit(self, task: Callable[..., None], *arguments: object, last: bool = False) -> None:
+        """Have a task done; if the store fails, what it missed is told after a while."""
+
         def attempt() -> None:
-            if self._failed:
+            if not last and time.monotonic() < self._next_try_s:
                 return
             try:
+                if self._client is None:
+                    self._connect()
                 task(*arguments)
             except Exception as error:  # a store may raise anything
-                self._failed = True
+                self._next_try_s = time.monotonic() + _AGAIN_S
+                if self._warned:
+                    return
+                self._warned = True
                 lines = str(error).strip().splitlines() or [repr(error)]
                 self._warn(
-                    f"MLflow ({self.store}) fails and is told no more; the training goes on "
-                    f"without it: {lines[0]}"
+                    f"MLflow ({self.store}) fails; the training goes on, and tells it again later: "
+                    f"{lines[0]}"
                 )
 
         self._pool.submit(attempt)
@@ -191,7 +201,11 @@ class MlflowRun:
         try:
             run_id = json.loads((self._run / LINK).read_bytes())["run_id"]
             info = self._client.get_run(run_id).info
-        except (OSError, ValueError, KeyError, TypeError, MlflowException):
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the store fails, for now
+                raise
             return ""
         known = info.experiment_id == self._experiment_id and info.lifecycle_stage == "active"
         return str(run_id) if known else ""

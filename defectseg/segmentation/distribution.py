@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,20 @@ class Workers:
 
     def chief_says(self, number: float) -> float:
         """Return the number that the chief gives, such as the time on its clock."""
-        return float(self._gather(np.array([number]))[0]) if self.hosts else number
+        return float(self._ask_chief(tf.constant(number, tf.float64))) if self.hosts else number
+
+    @cached_property
+    def _ask_chief(self) -> Any:
+        def own(number: tf.Tensor) -> tf.Tensor:
+            device = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return tf.where(device == 0, number, tf.zeros_like(number))
+
+        # Traced once: it is asked at every step.
+        @tf.function
+        def ask(number: tf.Tensor) -> tf.Tensor:
+            return self.strategy.reduce("SUM", self.strategy.run(own, args=(number,)), axis=None)
+
+        return ask
 
     def _gather(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the values of all devices, one device after the other."""
@@ -140,7 +154,7 @@ def read_cluster() -> tuple[tuple[str, ...], int]:
         index = before + int(task.get("index", 0))
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"TF_CONFIG = {text}: {error}; {_EXPECTED}.") from error
-    known = set(cluster) <= {"chief", "worker"} and task.get("type", "worker") in cluster
+    known = set(cluster) <= {"chief", "worker"} and task.get("type") in cluster and "index" in task
     if hosts and not (known and 0 <= index < len(hosts)):
         raise ConfigError(f"TF_CONFIG = {text}; {_EXPECTED}.")
     return (hosts, index) if len(hosts) > 1 else ((), 0)

@@ -89,6 +89,7 @@ class Pace:
         self.monitor = monitor
         self.clock = clock
         self.rate = 0.0
+        self._reached = 0.0
 
     def _progress(self, step: int) -> float:
         by_epochs = (self.state.epoch + step / self.steps) / self.settings.epochs
@@ -99,14 +100,16 @@ class Pace:
     def begin(self, step: int) -> float:
         """Return the learning rate of a step, which are counted from 0."""
         peak, schedule = self.settings.learning_rate, self.settings.schedule
-        self.rate = learning_rate_at(self._progress(step), peak, schedule)
+        # One look at the clock a step: on several machines the chief is asked for it.
+        progress = self._reached if step else self._progress(step)
+        self.rate = learning_rate_at(progress, peak, schedule)
         return self.rate
 
     def end(self, step: int, loss: float) -> bool:
         """Report a step that was made; return whether the training is over."""
-        progress = min(1.0, self._progress(step + 1))
-        self.monitor.step(progress, self.state.epoch + 1, loss)
-        return progress >= 1
+        self._reached = min(1.0, self._progress(step + 1))
+        self.monitor.step(self._reached, self.state.epoch + 1, loss)
+        return self._reached >= 1
 
 
 def is_finished(settings: TrainSettings, state: TrainingState) -> bool:

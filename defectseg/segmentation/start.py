@@ -10,7 +10,7 @@ from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation.state import TrainingState, load_state
 
 # May change between a start and its resumption; everything else makes it another training.
-_RESUMABLE = ("train.epochs", "train.max_minutes", "train.cache_mb")
+_RESUMABLE = ("train.epochs", "train.max_minutes")
 
 
 def check_samples(config: Config, train: Sequence[Sample], val: Sequence[Sample]) -> None:
@@ -98,7 +98,8 @@ def starting_state(config: Config, resume: bool, data_sha256: str) -> TrainingSt
 
 def training_settings(config: Config) -> dict[str, Any]:
     """Return what determines the network that a training leaves, by names as of ``--set``."""
-    sections = config.model_dump(mode="json", exclude={"run", "data", "inference", "calibration"})
+    others = {"run": True, "data": True, "inference": True, "calibration": True}
+    sections = config.model_dump(mode="json", exclude=others | {"train": {"cache_mb"}})
     return {
         f"{s}.{key}": value for s, section in sections.items() for key, value in section.items()
     }

@@ -25,7 +25,7 @@ class TrainingState:
     best_epoch : int
         The one whose weights are kept as the best; 0 before the first.
     best_iou : float
-        Its IoU over the validation images, as `training.selection_iou`.
+        Its IoU over the validation images, as `selection_iou`.
     seconds : float
         Time trained, over all starts.
     data_sha256 : str

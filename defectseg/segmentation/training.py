@@ -14,6 +14,7 @@ import io
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,14 @@ def train(
             f"train.xla = true compiles a step for one device, but {workers.devices} train "
             "together; expected train.xla=false."
         )
+    if config.train.precision == "float16" and workers.devices > 1:
+        # Keras scales the loss back where gradients overflow, by each device's own ones.
+        raise ConfigError(
+            f"train.precision = float16 is for one device, but {workers.devices} train together; "
+            "expected bfloat16 or float32."
+        )
     workers.check_agreement(
-        {**training_settings(config), "data": data_sha256, "finished epochs": state.epoch}
+        training_settings(config) | {f"finished.{name}": own for name, own in asdict(state).items()}
     )
 
     model = _open_model(config, state, workers)

@@ -116,6 +116,7 @@ def test_two_machines_have_the_curve_of_one(alone: Path, prepared: Path, tmp_pat
     [
         ({}, r"batch_size = 6 .* 4 devices.* a multiple of 4"),
         ({"batch_size": 8, "xla": True}, r"train\.xla = true .* one device, but 4"),
+        ({"batch_size": 8, "precision": "float16"}, r"float16 is for one device, but 4"),
     ],
 )
 def test_what_several_devices_cannot_do_is_refused(

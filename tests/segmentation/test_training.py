@@ -21,8 +21,9 @@ from defectseg.errors import ConfigError, DataError
 from defectseg.segmentation.batch_norm import BatchNormStatistics
 from defectseg.segmentation.checkpoint import load_best, load_last
 from defectseg.segmentation.pace import learning_rate_at
-from defectseg.segmentation.state import TrainingState, selection_iou
+from defectseg.segmentation.state import TrainingState, load_state, selection_iou
 from defectseg.segmentation.training import train
+from defectseg.segmentation.unet import build_trainable
 from tests.conftest import break_image, make_config, other_data
 
 Run = tuple[Config, TrainingState]
@@ -257,6 +258,11 @@ def test_mixed_precision_trains_and_is_recorded(prepared: Path, tmp_path: Path) 
     assert train(config, Silent()).epoch == 1
     assert np.isfinite(history(config.run)["loss"]).all()
     assert load_config(config.run / "config.yaml").train.precision == "float16"
+    keras.utils.set_random_seed(config.train.seed)
+    untrained = build_trainable(config.model).trainable_variables[0].numpy()
+    last = load_last(config.run, load_state(config.run))
+    # Where the scaled loss overflows, steps are left out: not all of them.
+    assert np.abs(last.trainable_variables[0].numpy() - untrained).max() > 1e-4
     # Float16 was for the training: what is left computes in float32, and so do later networks.
     network = keras.models.load_model(config.run / "model.keras")
     assert {layer.compute_dtype for layer in network._flatten_layers()} == {"float32"}
