@@ -125,7 +125,7 @@ def match_entries(
         (file, tell_product(file.relative, root)) for file in found if file.relative not in meant
     ]
     if unnamed_are_good:
-        images += [LabelledImage(file.path, product) for file, product in unnamed]
+        images += [LabelledImage(file.path, product, unnamed=True) for file, product in unnamed]
         unnamed = []
     without_row = [(product, _unnamed(file)) for file, product in unnamed]
     images.sort(key=lambda image: image.image.as_posix())

@@ -14,6 +14,7 @@ from typing import Any
 
 from defectseg.annotations.image_names import Entry, match_entries
 from defectseg.annotations.json_files import (
+    all_json,
     check_px,
     find_json,
     parse_shape_hw,
@@ -24,7 +25,7 @@ from defectseg.annotations.labels import LabelSet, Shape
 from defectseg.annotations.outline import make_pixel_mask
 from defectseg.annotations.tool_shapes import make_circle, make_polygon
 from defectseg.errors import ImageReadError, Problem
-from defectseg.image_io import decode_image, to_gray
+from defectseg.image_io import decode_image, find_images, to_gray
 
 NAME = "labelme"
 DESCRIPTION = "images, and a JSON of LabelMe for each that has polygons, circles or masks"
@@ -42,7 +43,7 @@ def read(root: Path) -> LabelSet:
     entries: list[Entry] = []
     problems: list[Problem] = []
     unread: list[Problem] = []
-    for path in find(root):
+    for path in [*find(root), *_unknown_files(root)]:
         labels = read_json(path)
         if isinstance(labels, Problem):
             unread.append(labels)
@@ -53,6 +54,16 @@ def read(root: Path) -> LabelSet:
     if unread:  # which images have a label is not known
         return LabelSet((), (*unread, *problems))
     return match_entries(root, entries, problems, unnamed_are_good=True)
+
+
+def _unknown_files(root: Path) -> list[Path]:
+    """Return the other JSON files that have the name of an image.
+
+    Each may be a file of LabelMe that was damaged, and its image be taken for good.
+    """
+    stems = {Path(image.relative).stem.lower() for image in find_images(root)[0]}
+    known = {*find(root)}
+    return [path for path in all_json(root) if path not in known and path.stem.lower() in stems]
 
 
 def _read_file(labels: Any, path: Path, root: Path, problems: list[Problem]) -> Entry | None:

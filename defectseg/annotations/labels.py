@@ -31,6 +31,8 @@ class LabelledImage:
     shape_hw : tuple of int or None
         Height and width of the picture that the label was drawn on, in pixels, where that is
         known. An image of another size was changed since, and its label lies elsewhere.
+    unnamed : bool
+        No label names it; it is taken for good, as is the way of its layout.
 
     An image without shapes and without mask is defect-free.
     """
@@ -42,6 +44,7 @@ class LabelledImage:
     split: str | None = None
     source: str = ""
     shape_hw: tuple[int, int] | None = None
+    unnamed: bool = False
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def read(root: Path) -> LabelSet:
             expected = "one row without numbers for a good image, or an ellipse in each row"
             problems.append(Problem(own[-1][0], found, expected, "Remove the row that is wrong."))
             continue
-        images.append(LabelledImage(path, tell_product(relative, root), ellipses))
+        product = tell_product(relative, root)
+        images.append(LabelledImage(path, product, ellipses, unnamed=not own))
     return LabelSet(tuple(images), tuple(problems), tuple(rows_without_image))
 
 

@@ -64,7 +64,8 @@ def prepare(
         bool,
         typer.Option(
             "--leave-out-unmatched",
-            help="Leave out rows without image and images without row, instead of stopping.",
+            help="Leave out rows without image and images without row, instead of stopping. Of "
+            "a table and of LabelMe rows are never left out: their images would count as good.",
         ),
     ] = False,
     defect_label: Annotated[

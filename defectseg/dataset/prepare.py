@@ -20,7 +20,7 @@ from defectseg.dataset.checking import (
 )
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.masks import crosses_border
-from defectseg.errors import ConfigError, DataError
+from defectseg.errors import ConfigError, DataError, Problem
 from defectseg.image_io import write_mask, write_picture
 
 AUDIT, MASKS = "audit.png", "masks"
@@ -30,7 +30,8 @@ AUDIT, MASKS = "audit.png", "masks"
 class ProductSummary:
     """What was found of one product: counts of images, ellipses and rows.
 
-    `shapes` counts the shapes of each label, where labels have names; also of those left out.
+    `good_as_unnamed` counts the good images that are so because no label names them, `shapes` the
+    shapes of each label, where labels have names; also of those left out.
     """
 
     product: str
@@ -44,6 +45,7 @@ class ProductSummary:
     ellipses_crossing_border: int
     rows_without_image: int
     images_without_row: int
+    good_as_unnamed: int = 0
     shapes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -71,7 +73,8 @@ def prepare(
     val, test : float
         Shares of the images, at least 0, together less than 1.
     leave_out_unmatched : bool
-        Leave out rows without image and images without row, instead of raising.
+        Leave out rows without image and images without row, instead of raising. Rows are not, if
+        the data has images that are good because no row names them.
     defect_labels : collection of str
         Take the shapes of these labels alone for defects. By default all.
     on_image : callable
@@ -99,7 +102,9 @@ def prepare(
         layout = detect_layout(source)
     labels = read_labels(source, layout)
     problems = list(labels.problems)
-    if not leave_out_unmatched:
+    if leave_out_unmatched:
+        problems += _refuse_to_leave_out(source, labels)
+    else:
         problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
     labels_are_known = not problems
     chosen = _keep_labels(labels, defect_labels)
@@ -126,6 +131,22 @@ def prepare(
         text = manifest.write_manifest(samples, stage)
         write_atomically(stage / manifest.FILE_NAME, text)
     return layout, _summarise(checked, splits, labels)
+
+
+def _refuse_to_leave_out(source: Path, labels: LabelSet) -> list[Problem]:
+    """Return the rows without image, if one of them could belong to an image taken for good."""
+    unnamed = sum(image.unnamed for image in labels.images)
+    if not unnamed or not labels.rows_without_image:
+        return []
+    reason = Problem(
+        str(source),
+        f"{len(labels.rows_without_image)} row(s) without image to be left out, and {unnamed} "
+        "image(s) that count as good because no row names them",
+        "an image for every row: a defective image with its row under another name would be "
+        "taught as good",
+        "Correct the names below, or remove these rows.",
+    )
+    return [reason, *(problem for _, problem in labels.rows_without_image)]
 
 
 def _keep_labels(labels: LabelSet, defect_labels: Collection[str]) -> Sequence[LabelledImage]:
@@ -225,6 +246,7 @@ def _summarise(
                 ellipses_crossing_border=len(crossing),
                 rows_without_image=sum(p == product for p, _ in labels.rows_without_image),
                 images_without_row=sum(p == product for p, _ in labels.images_without_row),
+                good_as_unnamed=sum(image.label.unnamed for image in own),
                 shapes=dict(shapes),
             )
         )

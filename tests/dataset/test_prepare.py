@@ -14,7 +14,7 @@ from defectseg.dataset.prepare import ProductSummary, prepare
 from defectseg.errors import ConfigError, DataError
 from defectseg.image_io import read_image, read_mask, write_gray
 from defectseg.pictures import RED
-from tests.annotations import test_cvat
+from tests.annotations import test_cvat, test_labelme
 from tests.annotations.folders import HEIGHT, WIDTH, noise, refused, write_images, write_lines
 
 TILTED = Ellipse(6, 3, 0.6, 20, 9)
@@ -415,3 +415,28 @@ def test_bad_rows_are_refused_also_when_unmatched_are_left_out(tmp_path: Path) -
     raw = make(tmp_path / "raw", "1 5 bad 0 1 1", "9 5 3 0 1 1")
     (problem,) = refused(raw, leave_out=True)
     assert problem.found == "semi_minor = 'bad'"
+
+
+@pytest.mark.parametrize("layout", ["table", "labelme"])
+def test_row_is_not_left_out_where_its_image_would_count_as_good(
+    tmp_path: Path, layout: str
+) -> None:
+    raw = tmp_path / "raw"
+    if layout == "table":
+        write_images(raw, "1.png", "2.png", "3.png")
+        # The second row means 2.png.
+        write_lines(raw / "labels.csv", "1.png,5,3,0,10,10", "no2.png,5,3,0,10,10")
+    else:
+        test_labelme.make(raw)
+        test_labelme.make(raw, lambda own: own.update(imagePath="no2.png"), name="gear/no2.json")
+    reason, row = refused(raw, leave_out=True)
+    assert "count as good because no row names them" in reason.found
+    assert "no2.png" in row.found
+
+
+def test_images_that_are_good_because_no_row_names_them_are_counted(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_images(raw, "1.png", "2.png", "3.png", "4.png")
+    write_lines(raw / "labels.csv", "1.png,5,3,0,10,10", "4.png,,,,,")
+    _, (summary,) = prepare(raw, tmp_path / "out", leave_out_unmatched=True)
+    assert (summary.good, summary.good_as_unnamed) == (3, 2)
