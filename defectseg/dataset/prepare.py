@@ -117,7 +117,9 @@ def prepare(
             problems,
         )
     splits = manifest.assign_splits(
-        [image.content for image in checked],
+        manifest.group_keys(
+            [image.content for image in checked], [_tell_origin(image.label) for image in checked]
+        ),
         [(image.label.product, image.defective) for image in checked],
         [image.label.split for image in checked],
         val=val,
@@ -131,6 +133,15 @@ def prepare(
         text = manifest.write_manifest(samples, stage)
         write_atomically(stage / manifest.FILE_NAME, text)
     return layout, _summarise(checked, splits, labels)
+
+
+def _tell_origin(image: LabelledImage) -> str:
+    """Return the photograph of which an image is a changed copy, by its name; empty if it is none.
+
+    Roboflow names such copies ``1_png.rf.2f0c….jpg``, and divides them among folders.
+    """
+    origin, is_copy, _ = image.image.name.partition(".rf.")
+    return f"{image.product}/{origin}" if is_copy else ""
 
 
 def _refuse_to_leave_out(source: Path, labels: LabelSet) -> list[Problem]:

@@ -226,6 +226,22 @@ def test_copies_of_an_image_share_its_split_and_are_counted(tmp_path: Path) -> N
         assert split_of[number] == split_of[number + 100] == split_of[number + 200]
 
 
+def test_changed_copies_of_a_photograph_share_its_split(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    names = [f"{folder}/{n}_png.rf.{folder}.png" for n in range(10) for folder in ("train", "test")]
+    write_images(raw, "good.png")
+    for name in names:
+        write_images((raw / name).parent, Path(name).name)
+    write_lines(raw / "labels.csv", *(f"{name},5,3,0,10,10" for name in names))
+    prepare(raw, tmp_path / "out", val=0.3, test=0.3)
+    splits: dict[str, set[str]] = {}
+    for sample in read_manifest(tmp_path / "out"):
+        splits.setdefault(sample.image.name.partition(".rf.")[0], set()).add(sample.split)
+    assert len(splits) == 11
+    assert all(len(own) == 1 for own in splits.values())
+    assert set.union(*splits.values()) == {"train", "val", "test"}
+
+
 @pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.2), (0.2, 1.2)])
 def test_shares_that_leave_nothing_for_training_are_refused(
     tmp_path: Path, val: float, test: float
