@@ -136,11 +136,12 @@ def _read_image(
     if not name:
         problems.append(Problem(where, "an image without name", "a name", _EXPORT_AGAIN))
         return None
+    subset = element.attributes.get("subset", "")  # of a project, whose tasks are divided so
     height, width = (_number(element.attributes.get(side)) for side in ("height", "width"))
     shape_hw = parse_shape_hw(height, width, where)
     if isinstance(shape_hw, Problem):
         problems.append(shape_hw)
-        return Entry(name, where, None, folder=folder)
+        return Entry(name, where, None, folder=folder, subset=subset)
     shapes: list[Shape] = []
     wrong: list[Problem] = []
     for child in element.children:
@@ -152,7 +153,7 @@ def _read_image(
         else:
             shapes.append(shape)
     problems += wrong
-    return Entry(name, where, None if wrong else tuple(shapes), shape_hw, folder)
+    return Entry(name, where, None if wrong else tuple(shapes), shape_hw, folder, subset)
 
 
 def _read_shape(element: _Element, source: str, shape_hw: tuple[int, int]) -> Shape | list[Problem]:

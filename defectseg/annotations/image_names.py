@@ -7,7 +7,7 @@ or by a path or an address on another machine.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from urllib.parse import unquote
 
@@ -40,6 +40,8 @@ class Entry:
     folder : str
         Where the file of labels lies, relative to the root, as ``sub/labels``: the name is looked
         for from there first.
+    subset : str
+        A folder that the image may lie in, which is tried before the name alone.
     other_name : str
         Another name, to be tried if no file fits the first.
     file_bytes : int or None
@@ -52,6 +54,7 @@ class Entry:
     shapes: tuple[Shape, ...] | None
     shape_hw: tuple[int, int] | None = None
     folder: str = ""
+    subset: str = ""
     other_name: str = ""
     file_bytes: int | None = None
 
@@ -71,7 +74,6 @@ def match_entries(
     entries: Iterable[Entry],
     problems: Iterable[Problem] = (),
     *,
-    by_file_name: bool = False,
     unnamed_are_good: bool = False,
 ) -> LabelSet:
     """Find the image of each entry below a folder.
@@ -82,8 +84,6 @@ def match_entries(
     entries : iterable of Entry
     problems : iterable of Problem
         What is wrong with the labels, to be passed on.
-    by_file_name : bool
-        Where no path fits, be content with a file of the same name in any folder.
     unnamed_are_good : bool
         An image that no entry names is defect-free, instead of unmatched.
 
@@ -101,10 +101,10 @@ def match_entries(
     seen: dict[str, str] = {}
     meant: set[str] = set()
     for entry in entries:
-        files = _files_of(entry, names, by_file_name)
+        files = _files_of(entry, names)
         meant |= {file.relative for file in files}
         if not files:
-            missing = _missing(entry, root)
+            missing = _missing(entry, names, root)
             without_image.append((tell_product("/".join(_parts(entry.name)), root), missing))
         elif len(files) > 1:
             wrong.append(_ambiguous(entry, files))
@@ -138,10 +138,15 @@ class ImageNames:
     def __init__(self, files: Iterable[FoundFile]) -> None:
         self._by_path = {file.relative: file for file in files}
         self._by_name: dict[str, list[FoundFile]] = {}
+        self._by_stem: dict[str, list[FoundFile]] = {}
+        self._folders: set[str] = set()
         for file in self._by_path.values():
-            self._by_name.setdefault(file.relative.split("/")[-1], []).append(file)
+            path = PurePosixPath(file.relative)
+            self._by_name.setdefault(path.name, []).append(file)
+            self._by_stem.setdefault(path.stem.casefold(), []).append(file)
+            self._folders.add(path.parent.name)
 
-    def find(self, name: str, folder: str = "", *, by_file_name: bool = False) -> list[FoundFile]:
+    def find(self, name: str, folder: str = "", subset: str = "") -> list[FoundFile]:
         """Return the files that a name fits: none, the one that is meant, or several.
 
         Parameters
@@ -149,13 +154,26 @@ class ImageNames:
         name : str
             A path or address, in full or in part. What fits better leaves out what fits less: the
             very path from `folder`, then from the root; a file whose path ends with the name; one
-            whose path the name ends with, its folder included.
+            whose path the name ends with, its folder included; a file of the same name, but not
+            if the folder of `name` is there and holds others.
         folder : str
-            Where the name was read, relative to the root.
-        by_file_name : bool
-            If no path fits, return all files of the same name in any folder.
+            Where the name was read, relative to the root. Of several files that fit alike, those
+            below it are meant; else those below the folder that it lies in.
+        subset : str
+            A folder that the image may lie in, which is tried first.
         """
         parts = _parts(name)
+        files = self._by_paths([subset, *parts], folder) if subset else []
+        files = files or self._by_paths(parts, folder)
+        if not files and self._folders.isdisjoint(parts[-2:-1]):
+            files = self._by_name.get("".join(parts[-1:]), [])
+        for near in (folder, folder.rpartition("/")[0]) if len(files) > 1 else ():
+            below = [file for file in files if file.relative.startswith(f"{near}/")]
+            if below:
+                return below
+        return list(files)
+
+    def _by_paths(self, parts: list[str], folder: str) -> list[FoundFile]:
         path = "/".join(parts)
         for exact in (normpath(f"{folder or '.'}/{path}"), path):
             if exact in self._by_path:
@@ -167,13 +185,22 @@ class ImageNames:
             for file in same_name
             if "/" in file.relative and f"/{path}".endswith(f"/{file.relative}")
         ]
-        return endings or beginnings or (list(same_name) if by_file_name else [])
+        return endings or beginnings
+
+    def hint(self, name: str) -> str:
+        """Name the file that differs from a name in folder, case or suffix, if there is just one.
+
+        For the end of a message that there is no such image; may be empty.
+        """
+        stem = PurePosixPath("/".join(_parts(name))).stem.casefold()
+        alike = self._by_stem.get(stem, [])
+        return f" (there is {alike[0].relative})" if len(alike) == 1 else ""
 
 
-def _files_of(entry: Entry, names: ImageNames, by_file_name: bool) -> list[FoundFile]:
-    files = names.find(entry.name, entry.folder, by_file_name=by_file_name)
+def _files_of(entry: Entry, names: ImageNames) -> list[FoundFile]:
+    files = names.find(entry.name, entry.folder, entry.subset)
     if not files and entry.other_name:
-        files = names.find(entry.other_name, entry.folder, by_file_name=by_file_name)
+        files = names.find(entry.other_name, entry.folder)
     if len(files) > 1 and entry.file_bytes is not None:
         files = [file for file in files if _has_length(file, entry.file_bytes)] or files
     return files
@@ -191,10 +218,10 @@ def _parts(name: str) -> list[str]:
     return [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
 
 
-def _missing(entry: Entry, root: Path) -> Problem:
+def _missing(entry: Entry, names: ImageNames, root: Path) -> Problem:
     return Problem(
         entry.source,
-        f"labels of {entry.name[:200]!r}, but no such image below {root}",
+        f"labels of {entry.name[:200]!r}, but no such image below {root}{names.hint(entry.name)}",
         "an image for every label",
         "Add the image, or remove its label.",
     )

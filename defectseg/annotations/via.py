@@ -87,7 +87,7 @@ def read(root: Path) -> LabelSet:
                 entries.append(replace(entry, folder=folder))
     if unread:  # which images have a label is not known
         return LabelSet((), (*unread, *problems))
-    return match_entries(root, entries, problems, by_file_name=True)
+    return match_entries(root, entries, problems)
 
 
 def _list_project(path: Path, problems: list[Problem]) -> list[_Listed]:
