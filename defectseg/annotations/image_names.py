@@ -5,13 +5,13 @@ or by a path or an address on another machine.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from urllib.parse import unquote
 
-from defectseg.annotations.labels import LabelledImage, LabelSet, Shape
+from defectseg.annotations.labels import LabelledImage, LabelSet, Shape, UnusableShape
 from defectseg.errors import Problem
 from defectseg.image_io import FoundFile, find_images
 
@@ -33,8 +33,7 @@ class Entry:
         The image, as the file names it.
     source : str
         Where, as ``annotations.xml:12``, for messages.
-    shapes : tuple of Shape, or None
-        None if one of them is wrong, which is among the problems: the label is not known then.
+    shapes : tuple of Shape or UnusableShape
     shape_hw : tuple of int or None
         As in `LabelledImage`.
     folder : str
@@ -47,16 +46,19 @@ class Entry:
     file_bytes : int or None
         Length of the image file, where it is known. Of several files that the name fits, the one
         of this length is meant; a file of another length was changed since, or is another image.
+    is_known : bool
+        False if anything but a shape is wrong, which is among the problems.
     """
 
     name: str
     source: str
-    shapes: tuple[Shape, ...] | None
+    shapes: tuple[Shape | UnusableShape, ...]
     shape_hw: tuple[int, int] | None = None
     folder: str = ""
     subset: str = ""
     other_name: str = ""
     file_bytes: int | None = None
+    is_known: bool = True
 
 
 def tell_product(relative: str, root: Path) -> str:
@@ -74,6 +76,7 @@ def match_entries(
     entries: Iterable[Entry],
     problems: Iterable[Problem] = (),
     *,
+    unread: Sequence[Problem] = (),
     unnamed_are_good: bool = False,
 ) -> LabelSet:
     """Find the image of each entry below a folder.
@@ -84,6 +87,8 @@ def match_entries(
     entries : iterable of Entry
     problems : iterable of Problem
         What is wrong with the labels, to be passed on.
+    unread : sequence of Problem
+        What is wrong with whole files. Which images have a label is not known then.
     unnamed_are_good : bool
         An image that no entry names is defect-free, instead of unmatched.
 
@@ -93,6 +98,10 @@ def match_entries(
         A name that several files fit is a problem, as is an image with several entries. What finds
         no partner is in `rows_without_image` and `images_without_row`.
     """
+    entries = list(entries)
+    unusable = tuple(own for entry in entries for own in _unusable(entry))
+    if unread:
+        return LabelSet((), (*unread, *problems), unusable=unusable)
     found = find_images(root)[0]
     names = ImageNames(found)
     images: list[LabelledImage] = []
@@ -118,9 +127,8 @@ def match_entries(
             relative = files[0].relative
             seen[relative] = entry.source
             product = tell_product(relative, root)
-            if entry.shapes is not None:
-                image = LabelledImage(files[0].path, product, entry.shapes, shape_hw=entry.shape_hw)
-                images.append(image)
+            if entry.is_known:
+                images.append(_label(entry, files[0].path, product))
     unnamed = [
         (file, tell_product(file.relative, root)) for file in found if file.relative not in meant
     ]
@@ -129,7 +137,19 @@ def match_entries(
         unnamed = []
     without_row = [(product, _unnamed(file)) for file, product in unnamed]
     images.sort(key=lambda image: image.image.as_posix())
-    return LabelSet(tuple(images), tuple(wrong), tuple(without_image), tuple(without_row))
+    rows, others = tuple(without_image), tuple(without_row)
+    return LabelSet(tuple(images), tuple(wrong), rows, others, unusable)
+
+
+def _label(entry: Entry, path: Path, product: str) -> LabelledImage:
+    shapes = tuple(shape for shape in entry.shapes if not isinstance(shape, UnusableShape))
+    return LabelledImage(
+        path, product, shapes, shape_hw=entry.shape_hw, unusable=tuple(_unusable(entry))
+    )
+
+
+def _unusable(entry: Entry) -> list[UnusableShape]:
+    return [shape for shape in entry.shapes if isinstance(shape, UnusableShape)]
 
 
 class ImageNames:

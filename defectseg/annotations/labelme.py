@@ -21,7 +21,7 @@ from defectseg.annotations.json_files import (
     read_json,
     shorten,
 )
-from defectseg.annotations.labels import LabelSet, Shape
+from defectseg.annotations.labels import LabelSet, Shape, UnusableShape
 from defectseg.annotations.outline import make_pixel_mask
 from defectseg.annotations.tool_shapes import make_circle, make_polygon
 from defectseg.errors import ImageReadError, Problem
@@ -51,9 +51,7 @@ def read(root: Path) -> LabelSet:
         entry = _read_file(labels, path, root, problems)
         if entry:
             entries.append(entry)
-    if unread:  # which images have a label is not known
-        return LabelSet((), (*unread, *problems))
-    return match_entries(root, entries, problems, unnamed_are_good=True)
+    return match_entries(root, entries, problems, unread=unread, unnamed_are_good=True)
 
 
 def _unknown_files(root: Path) -> list[Path]:
@@ -78,20 +76,23 @@ def _read_file(labels: Any, path: Path, root: Path, problems: list[Problem]) -> 
     name = posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
     own_problems: list[Problem] = []
     shape_hw = _read_size(labels, path, own_problems)
-    known: list[Shape] = []
+    known: list[Shape | UnusableShape] = []
     for number, shape in enumerate(shapes):
-        read = _read_shape(shape, shape_hw, f"{path}: shapes[{number}]")
-        if isinstance(read, list):
-            own_problems += read
-        else:
-            known.append(read)
+        where = f"{path}: shapes[{number}]"
+        if not isinstance(shape, dict):
+            own_problems.append(Problem(where, shorten(shape), "a shape", _SAVE_AGAIN))
+            continue
+        label = shape.get("label")
+        label = label if isinstance(label, str) else ""
+        read = _read_shape(shape, shape_hw, where, label)
+        known.append(UnusableShape(label, tuple(read)) if isinstance(read, list) else read)
     flags = labels.get("flags")
     if not shapes and isinstance(flags, dict) and any(flags.values()):
         found = f"{', '.join(flag for flag in flags if flags[flag])} without a shape"
         expected = "a defect that is drawn; of a good image, nothing"
         own_problems.append(Problem(str(path), found, expected, "Draw it, or remove the flag."))
     problems += own_problems
-    return Entry(name, str(path), None if own_problems else tuple(known), shape_hw)
+    return Entry(name, str(path), tuple(known), shape_hw, is_known=not own_problems)
 
 
 def _read_size(
@@ -108,12 +109,10 @@ def _read_size(
     return shape_hw
 
 
-def _read_shape(shape: Any, shape_hw: tuple[int, int] | None, where: str) -> Shape | list[Problem]:
-    if not isinstance(shape, dict):
-        return [Problem(where, shorten(shape), "a shape", _SAVE_AGAIN)]
+def _read_shape(
+    shape: dict[str, Any], shape_hw: tuple[int, int] | None, where: str, label: str
+) -> Shape | list[Problem]:
     kind = str(shape.get("shape_type") or "polygon")  # of old files, that knew no other
-    label = shape.get("label")
-    label = label if isinstance(label, str) else ""
     points = shape.get("points")
     if kind == "polygon":
         return make_polygon(points, where, label)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectseg.annotations.ellipse import Ellipse
@@ -76,7 +76,8 @@ def prepare(
         Leave out rows without image and images without row, instead of raising. Rows are not, if
         the data has images that are good because no row names them.
     defect_labels : collection of str
-        Take the shapes of these labels alone for defects. By default all.
+        Take the shapes of these labels alone for defects; others may be of any form. By default
+        all.
     on_image : callable
         Called after each image with the number of all of them.
 
@@ -101,14 +102,16 @@ def prepare(
     if layout == "auto":
         layout = detect_layout(source)
     labels = read_labels(source, layout)
-    problems = list(labels.problems)
+    chosen = labels.choose(defect_labels)
+    problems = list(chosen.problems)
     if leave_out_unmatched:
         problems += _refuse_to_leave_out(source, labels)
     else:
         problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
     labels_are_known = not problems
-    chosen = _keep_labels(labels, defect_labels)
-    checked = check_images(chosen, problems, on_image)
+    if labels_are_known:  # else the label may stand in a file that could not be read
+        _refuse_unknown(labels.names(), defect_labels)
+    checked = check_images(chosen.images, problems, on_image)
     problems += find_contradictions(checked)
     problems += find_missing_kinds(checked, source, labels_are_known)
     if problems:
@@ -160,23 +163,13 @@ def _refuse_to_leave_out(source: Path, labels: LabelSet) -> list[Problem]:
     return [reason, *(problem for _, problem in labels.rows_without_image)]
 
 
-def _keep_labels(labels: LabelSet, defect_labels: Collection[str]) -> Sequence[LabelledImage]:
-    """Return the images with the shapes of some labels alone; with all, if none is named."""
-    if not defect_labels:
-        return labels.images
-    known = {shape.label for image in labels.images for shape in image.shapes} - {""}
+def _refuse_unknown(known: set[str], defect_labels: Collection[str]) -> None:
     unknown = [name for name in defect_labels if name not in known]
     if unknown:
         raise ConfigError(
             f"No shape has the label {', '.join(map(repr, unknown))}; "
             + (f"expected some of {', '.join(sorted(known))}." if known else "none has a name.")
         )
-    return [
-        replace(
-            image, shapes=tuple(shape for shape in image.shapes if shape.label in defect_labels)
-        )
-        for image in labels.images
-    ]
 
 
 def _check_output(source: Path, output: Path) -> None:
@@ -241,7 +234,7 @@ def _summarise(
             shape.label
             for image in labels.images
             if image.product == product
-            for shape in image.shapes
+            for shape in (*image.shapes, *image.unusable)
             if shape.label
         )
         summary.append(

@@ -154,7 +154,7 @@ def test_an_image_that_is_labelled_twice_is_a_problem(tmp_path: Path) -> None:
 def test_an_image_whose_label_is_wrong_is_neither_good_nor_unnamed(tmp_path: Path) -> None:
     make(tmp_path, "1.png")
     wrong = Problem("labels:1", "a box", "an ellipse", "Draw one.")
-    labels = match_entries(tmp_path, [Entry("1.png", "labels:1", None)], [wrong])
+    labels = match_entries(tmp_path, [Entry("1.png", "labels:1", (), is_known=False)], [wrong])
     assert labels == LabelSet((), (wrong,))
 
 
