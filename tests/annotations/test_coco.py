@@ -190,7 +190,7 @@ def test_bad_image_is_refused(tmp_path: Path, values: dict[str, object], found: 
     problems = refused(make(tmp_path / "raw", changed("images", 2, **values)))
     assert found in problems[0].found
     # An image that has lost its label is not a good one.
-    others = {"no label that names this image", "no good images of this product"}
+    others = {"no label that names this image", "no good images of the product 'gear'"}
     assert {problem.found for problem in problems[1:]} <= others
 
 

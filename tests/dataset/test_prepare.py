@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.manifest import COLUMNS, read_manifest
@@ -337,9 +337,37 @@ def test_product_without_good_images_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(raw / "bolt")
     (problem,) = refused(raw)
     assert (problem.where, problem.found) == (
-        str(raw / "bolt"),
-        "no good images of this product",
+        str(raw),
+        "no good images of the product 'bolt'",
     )
+    assert "the first folder of a path is its product, here bolt, gear" in problem.expected
+    assert "--defect-label" not in problem.fix
+
+
+def test_product_without_good_images_may_have_shapes_that_are_no_defects(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")
+    text = (raw / "annotations.xml").read_text()
+    part = '<polygon label="part" points="1,1;9,1;9,9"/>'
+    (raw / "annotations.xml").write_text(text.replace('<tag label="seen"', f'{part}<tag label="x"'))
+    (problem,) = refused(raw)
+    assert "(part, scratch, stain), name those that are: --defect-label." in problem.fix
+    assert "product, here" not in problem.expected
+
+
+def test_label_of_an_image_that_exif_turns_is_refused_with_the_reason(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for name in ("1.png", "2.png"):
+        path = raw / "images" / "gear" / name
+        with Image.open(path) as picture:
+            # The second is another picture, on its side.
+            picture = picture.rotate(90, expand=True) if name == "2.png" else picture.copy()
+        picture.save(path, exif=exif if name == "1.png" else None)
+    first, second, _ = refused(raw)  # no defective image is left
+    assert first.found == "an image of 24×32 pixels, turned as its EXIF orientation says"
+    assert "32×24" in first.expected
+    assert second.found == "an image of 24×32 pixels"
 
 
 def test_no_defective_images_at_all_is_refused(tmp_path: Path) -> None:
@@ -402,7 +430,7 @@ def test_all_problems_of_all_kinds_are_listed_at_once(tmp_path: Path) -> None:
         f"{labels}:6",  # outside
         str(raw / "gear_def" / "8.png"),  # without a row
         str(raw / "bolt_def" / "1.png"),  # unreadable
-        str(raw / "bolt"),  # no good images
+        str(raw),  # no good images of bolt
     }
 
 
