@@ -61,6 +61,17 @@ def test_synth_then_prepare(tmp_path: Path) -> None:
     assert len(pd.read_csv(prepared / "manifest.csv")) == 7
 
 
+def test_prepare_warns_of_products_that_cannot_be_measured(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")  # three images, of which 15% are none
+    command = ("prepare", "--input", raw, "--output", tmp_path / "out")
+    status, text = run(*command)
+    assert status == 0
+    assert "No val images of gear" in text
+    assert "No test images of gear" in text
+    # As it was asked for.
+    assert "images of gear" not in run(*command, "--val", 0, "--test", 0)[1]
+
+
 def test_prepare_counts_the_shapes_of_each_label(tmp_path: Path) -> None:
     raw = test_cvat.make(tmp_path / "raw")
     options = ("--defect-label", "scratch", "--layout", "cvat")

@@ -124,7 +124,12 @@ def _list_rows(path: Path, problems: list[Problem]) -> list[_Listed]:
     rows = csv.reader(io.StringIO(text, newline=""))
     listed: dict[tuple[str, str], _Listed] = {}
     try:
-        next(rows)  # the header
+        header = next(rows)
+        if len(header) < len(_COLUMNS) and ";" in header[0]:
+            found, expected = "columns with ; between them", "commas, as VIA writes them"
+            fix = "Export the annotations anew, and do not save them from a spreadsheet."
+            problems.append(Problem(f"{path}:1", found, expected, fix))
+            return []
         for row in rows:
             where = f"{path}:{rows.line_num}"
             if len(row) == len(_COLUMNS):

@@ -1,8 +1,9 @@
 """What the commands of data do: draw, prepare."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -11,9 +12,13 @@ from defectseg.commands.output import check_free
 from defectseg.console import (
     bold,
     counting,
+    err,
     out,
     print_table,
 )
+
+if TYPE_CHECKING:
+    from defectseg.dataset.prepare import ProductSummary
 
 
 def synth(
@@ -78,7 +83,20 @@ def prepare(
         name = f"shapes of {escape(label)}" + ("" if used else ", left out")
         rows.append({"images": name} | {own.product: own.shapes.get(label, 0) for own in summary})
     print_table("What was prepared", rows)
+    _warn_of_empty_splits(summary, {"val": val, "test": test})
     out.print(
         f"Masks and manifest.csv are in {bold(output)}. Look at {bold(output / 'audit.png')}"
         ": each red line should lie around its defect."
     )
+
+
+def _warn_of_empty_splits(summary: "Sequence[ProductSummary]", shares: Mapping[str, float]) -> None:
+    """Say which products have no images of a split that should have some."""
+    uses = {"val": "to choose its thresholds by", "test": "to measure it with"}
+    for name, use in uses.items():
+        empty = [
+            own.product for own in summary if own.train and shares[name] and not asdict(own)[name]
+        ]
+        if empty:
+            products = escape(", ".join(empty))
+            err.print(f"[yellow]No {name} images of {products}[/]: there are none {use}.")
