@@ -17,7 +17,7 @@ from defectseg.cli.data import Layout
 from defectseg.dataset.manifest import read_manifest
 from defectseg.image_io import read_image
 from defectseg.quality.distortions import SWEEP
-from tests.annotations import test_cvat
+from tests.annotations import test_cvat, test_labelme
 from tests.conftest import other_data
 from tests.examples import commands
 
@@ -68,8 +68,16 @@ def test_prepare_warns_of_products_that_cannot_be_measured(tmp_path: Path) -> No
     assert status == 0
     assert "No val images of gear" in text
     assert "No test images of gear" in text
+    assert "taken for good" not in text
     # As it was asked for.
     assert "images of gear" not in run(*command, "--val", 0, "--test", 0)[1]
+
+
+def test_prepare_says_how_many_images_were_taken_for_good(tmp_path: Path) -> None:
+    raw = test_labelme.make(tmp_path / "raw")
+    status, text = run("prepare", "--input", raw, "--output", tmp_path / "out")
+    assert status == 0
+    assert "1 image(s) were taken for good because no label names them." in text
 
 
 def test_prepare_counts_the_shapes_of_each_label(tmp_path: Path) -> None:

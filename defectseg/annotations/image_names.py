@@ -239,9 +239,10 @@ def _parts(name: str) -> list[str]:
 
 
 def _missing(entry: Entry, names: ImageNames, root: Path) -> Problem:
+    hint = names.hint(entry.name) or names.hint(entry.other_name)
     return Problem(
         entry.source,
-        f"labels of {entry.name[:200]!r}, but no such image below {root}{names.hint(entry.name)}",
+        f"labels of {entry.name[:200]!r}, but no such image below {root}{hint}",
         "an image for every label",
         "Add the image, or remove its label.",
     )

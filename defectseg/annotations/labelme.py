@@ -9,6 +9,7 @@ first and the last of its pixels, counted from 0.
 import base64
 import math
 import posixpath
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def read(root: Path) -> LabelSet:
     entries: list[Entry] = []
     problems: list[Problem] = []
     unread: list[Problem] = []
-    for path in [*find(root), *_unknown_files(root)]:
+    files = find(root)
+    for path in [*files, *_unknown_files(root, files)]:
         labels = read_json(path)
         if isinstance(labels, Problem):
             unread.append(labels)
@@ -54,14 +56,14 @@ def read(root: Path) -> LabelSet:
     return match_entries(root, entries, problems, unread=unread, unnamed_are_good=True)
 
 
-def _unknown_files(root: Path) -> list[Path]:
+def _unknown_files(root: Path, known: Collection[Path]) -> list[Path]:
     """Return the other JSON files that have the name of an image.
 
     Each may be a file of LabelMe that was damaged, and its image be taken for good.
     """
     stems = {Path(image.relative).stem.lower() for image in find_images(root)[0]}
-    known = {*find(root)}
-    return [path for path in all_json(root) if path not in known and path.stem.lower() in stems]
+    others = sorted({*all_json(root)} - {*known})
+    return [path for path in others if path.stem.lower() in stems]
 
 
 def _read_file(labels: Any, path: Path, root: Path, problems: list[Problem]) -> Entry | None:

@@ -125,7 +125,7 @@ def _list_rows(path: Path, problems: list[Problem]) -> list[_Listed]:
     listed: dict[tuple[str, str], _Listed] = {}
     try:
         header = next(rows)
-        if len(header) < len(_COLUMNS) and ";" in header[0]:
+        if len(header) < len(_COLUMNS) and ";" in "".join(header):
             found, expected = "columns with ; between them", "commas, as VIA writes them"
             fix = "Export the annotations anew, and do not save them from a spreadsheet."
             problems.append(Problem(f"{path}:1", found, expected, fix))

@@ -72,7 +72,7 @@ def prepare(
     )
     # Products side by side: they are few, and what is counted of each is much.
     columns = {product.product: asdict(product) for product in summary}
-    left_out = {"product", "shapes"}
+    left_out = {"product", "good_as_unnamed", "shapes"}
     counted = [field.name for field in fields(summary[0]) if field.name not in left_out]
     rows = [
         {"images": name.replace("_", " ")} | {p: column[name] for p, column in columns.items()}
@@ -83,6 +83,9 @@ def prepare(
         name = f"shapes of {escape(label)}" + ("" if used else ", left out")
         rows.append({"images": name} | {own.product: own.shapes.get(label, 0) for own in summary})
     print_table("What was prepared", rows)
+    unnamed = sum(product.good_as_unnamed for product in summary)
+    if unnamed:
+        out.print(f"{unnamed} image(s) were taken for good because no label names them.")
     _warn_of_empty_splits(summary, {"val": val, "test": test})
     out.print(
         f"Masks and manifest.csv are in {bold(output)}. Look at {bold(output / 'audit.png')}"

@@ -119,6 +119,9 @@ def test_an_image_that_is_missing_is_told_from_one_of_almost_its_name(
     make(tmp_path, "img_0.png", "img_1.png", "a/img_1.bmp", "a/3.png", "b/2.png")
     ((_, problem),) = match(tmp_path, name).rows_without_image
     assert problem.found.endswith(f"below {tmp_path} {hint}".rstrip())
+    uploaded = Entry("/data/upload/1a2b3c4d-other.png", "labels:1", (), other_name=name)
+    ((_, problem),) = match_entries(tmp_path, [uploaded]).rows_without_image
+    assert problem.found.endswith(f"below {tmp_path} {hint}".rstrip())
 
 
 def test_several_files_that_fit_are_a_problem_that_names_them(tmp_path: Path) -> None:
