@@ -174,6 +174,15 @@ def _read_orientation(picture: Image.Image) -> int:
         return 1
 
 
+def is_turned(data: bytes) -> bool:
+    """Tell whether an EXIF orientation exchanges the width and height of an image file's bytes."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return _read_orientation(picture) in {5, 6, 7, 8}
+    except Exception:  # decoders raise almost anything on damaged data
+        return False
+
+
 def read_time_taken(data: bytes) -> datetime | None:
     """Return the EXIF DateTimeOriginal of an image file's bytes; None if there is none."""
     try:

@@ -14,7 +14,7 @@ from defectseg.bundle import finish_bundle, load_bundle
 from defectseg.cli import app
 from defectseg.cli.data import Layout
 from defectseg.dataset.manifest import read_manifest
-from tests.annotations import test_cvat
+from tests.annotations import test_cvat, test_labelme
 from tests.conftest import other_data
 from tests.examples import commands
 
@@ -56,6 +56,25 @@ def test_synth_then_prepare(tmp_path: Path) -> None:
     assert "has the layout article" in text
     assert "audit.png" in text
     assert len(pd.read_csv(prepared / "manifest.csv")) == 7
+
+
+def test_prepare_warns_of_products_that_cannot_be_measured(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")  # three images, of which 15% are none
+    command = ("prepare", "--input", raw, "--output", tmp_path / "out")
+    status, text = run(*command)
+    assert status == 0
+    assert "No val images of gear" in text
+    assert "No test images of gear" in text
+    assert "taken for good" not in text
+    # As it was asked for.
+    assert "images of gear" not in run(*command, "--val", 0, "--test", 0)[1]
+
+
+def test_prepare_says_how_many_images_were_taken_for_good(tmp_path: Path) -> None:
+    raw = test_labelme.make(tmp_path / "raw")
+    status, text = run("prepare", "--input", raw, "--output", tmp_path / "out")
+    assert status == 0
+    assert "1 image(s) were taken for good because no label names them." in text
 
 
 def test_prepare_counts_the_shapes_of_each_label(tmp_path: Path) -> None:

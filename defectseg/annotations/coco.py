@@ -22,7 +22,7 @@ from defectseg.annotations.json_files import (
     read_json,
     shorten,
 )
-from defectseg.annotations.labels import DrawnImage, LabelSet, Shape
+from defectseg.annotations.labels import DrawnImage, LabelSet, Shape, UnusableShape
 from defectseg.annotations.outline import PixelMask, Polygon
 from defectseg.errors import Problem
 
@@ -52,9 +52,7 @@ def read(root: Path) -> LabelSet:
             unread.append(data)
         else:
             entries += _read_file(data, path, path.parent.relative_to(root).as_posix(), problems)
-    if unread:  # which images have a label is not known
-        return LabelSet((), (*unread, *problems))
-    return match_entries(root, entries, problems)
+    return match_entries(root, entries, problems, unread=unread)
 
 
 def _load(path: Path) -> dict[str, Any] | Problem:
@@ -91,8 +89,8 @@ def _read_file(
             continue  # what is wrong with the image has been said
         shapes, wrong = _read_annotation(record, where, labels, entry.shape_hw)
         problems += wrong
-        known = None if wrong or entry.shapes is None else (*entry.shapes, *shapes)
-        entries[image_id] = replace(entry, shapes=known)
+        is_known = entry.is_known and not wrong
+        entries[image_id] = replace(entry, shapes=(*entry.shapes, *shapes), is_known=is_known)
     return [entry for entry in entries.values() if entry is not None]
 
 
@@ -132,7 +130,7 @@ def _read_image(
     if not isinstance(name, str) or not name:
         problems.append(Problem(where, f"file_name = {shorten(name)}", "a name", _CORRECT))
         return None
-    return Entry(name, where, () if shape_hw else None, shape_hw, folder)
+    return Entry(name, where, (), shape_hw, folder, is_known=shape_hw is not None)
 
 
 def _read_annotation(
@@ -140,8 +138,8 @@ def _read_annotation(
     where: str,
     labels: Mapping[_Id, str],
     shape_hw: tuple[int, int],
-) -> tuple[list[Shape], list[Problem]]:
-    """Return the shapes of an annotation, and what is wrong with it."""
+) -> tuple[list[Shape | UnusableShape], list[Problem]]:
+    """Return the shapes of an annotation, and what else is wrong with it."""
     category_id = record.get("category_id")
     if not _is_id(category_id) or category_id not in labels:
         found = f"category_id = {shorten(category_id)}"
@@ -150,23 +148,24 @@ def _read_annotation(
     segmentation = record.get("segmentation")
     if isinstance(segmentation, dict):
         mask = _read_mask(segmentation, where, label, shape_hw)
-        return ([], [mask]) if isinstance(mask, Problem) else ([mask], [])
+        return [UnusableShape(label, (mask,)) if isinstance(mask, Problem) else mask], []
     if not isinstance(segmentation, list) or not segmentation:
         found = f"no outline of {label!r} (segmentation = {shorten(segmentation)})"
         expected = "polygons or a mask; a box says too little"
-        return [], [Problem(where, found, expected, "Draw its outline, or remove it.")]
+        problem = Problem(where, found, expected, "Draw its outline, or remove it.")
+        return [UnusableShape(label, (problem,))], []
     if not all(isinstance(numbers, list) for numbers in segmentation):
         found, expected = shorten(segmentation), "polygons, as [[x, y, x, y, x, y]]"
-        return [], [Problem(f"{where}: segmentation", found, expected, _CORRECT)]
-    shapes: list[Shape] = []
-    wrong: list[Problem] = []
+        problem = Problem(f"{where}: segmentation", found, expected, _CORRECT)
+        return [UnusableShape(label, (problem,))], []
+    shapes: list[Shape | UnusableShape] = []
     for number, numbers in enumerate(segmentation):
         polygon = _read_polygon(numbers, f"{where}: segmentation[{number}]", label)
         if isinstance(polygon, list):
-            wrong += polygon
+            shapes.append(UnusableShape(label, tuple(polygon)))
         else:
             shapes.append(polygon)
-    return shapes, wrong
+    return shapes, []
 
 
 def _read_polygon(numbers: list[Any], where: str, label: str) -> Polygon | list[Problem]:

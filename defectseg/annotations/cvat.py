@@ -20,7 +20,7 @@ import numpy as np
 from defectseg.annotations.ellipse import FROM_CORNER, Ellipse
 from defectseg.annotations.image_names import Entry, match_entries
 from defectseg.annotations.json_files import parse_shape_hw, shorten
-from defectseg.annotations.labels import DrawnImage, LabelSet, Shape
+from defectseg.annotations.labels import DrawnImage, LabelSet, Shape, UnusableShape
 from defectseg.annotations.outline import Polygon, make_pixel_mask
 from defectseg.annotations.tool_shapes import make_ellipse, make_polygon
 from defectseg.errors import DataError, Problem
@@ -58,9 +58,7 @@ def read(root: Path) -> LabelSet:
             entry = _read_image(element, path, folder, problems)
             if entry is not None:
                 entries.append(entry)
-    if unread:  # which images have a label is not known
-        return LabelSet((), (*unread, *problems))
-    return match_entries(root, entries, problems)
+    return match_entries(root, entries, problems, unread=unread)
 
 
 @dataclass(frozen=True)
@@ -136,27 +134,25 @@ def _read_image(
     if not name:
         problems.append(Problem(where, "an image without name", "a name", _EXPORT_AGAIN))
         return None
+    subset = element.attributes.get("subset", "")  # of a project, whose tasks are divided so
     height, width = (_number(element.attributes.get(side)) for side in ("height", "width"))
     shape_hw = parse_shape_hw(height, width, where)
     if isinstance(shape_hw, Problem):
         problems.append(shape_hw)
-        return Entry(name, where, None, folder=folder)
-    shapes: list[Shape] = []
-    wrong: list[Problem] = []
+        return Entry(name, where, (), folder=folder, subset=subset, is_known=False)
+    shapes: list[Shape | UnusableShape] = []
     for child in element.children:
         if child.tag == "tag":
             continue
-        shape = _read_shape(child, f"{path}:{child.line}", shape_hw)
-        if isinstance(shape, list):
-            wrong += shape
-        else:
-            shapes.append(shape)
-    problems += wrong
-    return Entry(name, where, None if wrong else tuple(shapes), shape_hw, folder)
+        label = child.attributes.get("label", "")
+        shape = _read_shape(child, f"{path}:{child.line}", label, shape_hw)
+        shapes.append(UnusableShape(label, tuple(shape)) if isinstance(shape, list) else shape)
+    return Entry(name, where, tuple(shapes), shape_hw, folder, subset)
 
 
-def _read_shape(element: _Element, source: str, shape_hw: tuple[int, int]) -> Shape | list[Problem]:
-    label = element.attributes.get("label", "")
+def _read_shape(
+    element: _Element, source: str, label: str, shape_hw: tuple[int, int]
+) -> Shape | list[Problem]:
     if element.tag == "ellipse":
         return _read_ellipse(element.attributes, source, label)
     if element.tag == "polygon":

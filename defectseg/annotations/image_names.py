@@ -5,13 +5,13 @@ or by a path or an address on another machine.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from urllib.parse import unquote
 
-from defectseg.annotations.labels import LabelledImage, LabelSet, Shape
+from defectseg.annotations.labels import LabelledImage, LabelSet, Shape, UnusableShape
 from defectseg.errors import Problem
 from defectseg.image_io import FoundFile, find_images
 
@@ -33,27 +33,32 @@ class Entry:
         The image, as the file names it.
     source : str
         Where, as ``annotations.xml:12``, for messages.
-    shapes : tuple of Shape, or None
-        None if one of them is wrong, which is among the problems: the label is not known then.
+    shapes : tuple of Shape or UnusableShape
     shape_hw : tuple of int or None
         As in `LabelledImage`.
     folder : str
         Where the file of labels lies, relative to the root, as ``sub/labels``: the name is looked
         for from there first.
+    subset : str
+        A folder that the image may lie in, which is tried before the name alone.
     other_name : str
         Another name, to be tried if no file fits the first.
     file_bytes : int or None
         Length of the image file, where it is known. Of several files that the name fits, the one
         of this length is meant; a file of another length was changed since, or is another image.
+    is_known : bool
+        False if anything but a shape is wrong, which is among the problems.
     """
 
     name: str
     source: str
-    shapes: tuple[Shape, ...] | None
+    shapes: tuple[Shape | UnusableShape, ...]
     shape_hw: tuple[int, int] | None = None
     folder: str = ""
+    subset: str = ""
     other_name: str = ""
     file_bytes: int | None = None
+    is_known: bool = True
 
 
 def tell_product(relative: str, root: Path) -> str:
@@ -71,7 +76,7 @@ def match_entries(
     entries: Iterable[Entry],
     problems: Iterable[Problem] = (),
     *,
-    by_file_name: bool = False,
+    unread: Sequence[Problem] = (),
     unnamed_are_good: bool = False,
 ) -> LabelSet:
     """Find the image of each entry below a folder.
@@ -82,8 +87,8 @@ def match_entries(
     entries : iterable of Entry
     problems : iterable of Problem
         What is wrong with the labels, to be passed on.
-    by_file_name : bool
-        Where no path fits, be content with a file of the same name in any folder.
+    unread : sequence of Problem
+        What is wrong with whole files. Which images have a label is not known then.
     unnamed_are_good : bool
         An image that no entry names is defect-free, instead of unmatched.
 
@@ -93,6 +98,10 @@ def match_entries(
         A name that several files fit is a problem, as is an image with several entries. What finds
         no partner is in `rows_without_image` and `images_without_row`.
     """
+    entries = list(entries)
+    unusable = tuple(own for entry in entries for own in _unusable(entry))
+    if unread:
+        return LabelSet((), (*unread, *problems), unusable=unusable)
     found = find_images(root)[0]
     names = ImageNames(found)
     images: list[LabelledImage] = []
@@ -101,10 +110,10 @@ def match_entries(
     seen: dict[str, str] = {}
     meant: set[str] = set()
     for entry in entries:
-        files = _files_of(entry, names, by_file_name)
+        files = _files_of(entry, names)
         meant |= {file.relative for file in files}
         if not files:
-            missing = _missing(entry, root)
+            missing = _missing(entry, names, root)
             without_image.append((tell_product("/".join(_parts(entry.name)), root), missing))
         elif len(files) > 1:
             wrong.append(_ambiguous(entry, files))
@@ -118,18 +127,29 @@ def match_entries(
             relative = files[0].relative
             seen[relative] = entry.source
             product = tell_product(relative, root)
-            if entry.shapes is not None:
-                image = LabelledImage(files[0].path, product, entry.shapes, shape_hw=entry.shape_hw)
-                images.append(image)
+            if entry.is_known:
+                images.append(_label(entry, files[0].path, product))
     unnamed = [
         (file, tell_product(file.relative, root)) for file in found if file.relative not in meant
     ]
     if unnamed_are_good:
-        images += [LabelledImage(file.path, product) for file, product in unnamed]
+        images += [LabelledImage(file.path, product, unnamed=True) for file, product in unnamed]
         unnamed = []
     without_row = [(product, _unnamed(file)) for file, product in unnamed]
     images.sort(key=lambda image: image.image.as_posix())
-    return LabelSet(tuple(images), tuple(wrong), tuple(without_image), tuple(without_row))
+    rows, others = tuple(without_image), tuple(without_row)
+    return LabelSet(tuple(images), tuple(wrong), rows, others, unusable)
+
+
+def _label(entry: Entry, path: Path, product: str) -> LabelledImage:
+    shapes = tuple(shape for shape in entry.shapes if not isinstance(shape, UnusableShape))
+    return LabelledImage(
+        path, product, shapes, shape_hw=entry.shape_hw, unusable=tuple(_unusable(entry))
+    )
+
+
+def _unusable(entry: Entry) -> list[UnusableShape]:
+    return [shape for shape in entry.shapes if isinstance(shape, UnusableShape)]
 
 
 class ImageNames:
@@ -138,10 +158,15 @@ class ImageNames:
     def __init__(self, files: Iterable[FoundFile]) -> None:
         self._by_path = {file.relative: file for file in files}
         self._by_name: dict[str, list[FoundFile]] = {}
+        self._by_stem: dict[str, list[FoundFile]] = {}
+        self._folders: set[str] = set()
         for file in self._by_path.values():
-            self._by_name.setdefault(file.relative.split("/")[-1], []).append(file)
+            path = PurePosixPath(file.relative)
+            self._by_name.setdefault(path.name, []).append(file)
+            self._by_stem.setdefault(path.stem.casefold(), []).append(file)
+            self._folders.add(path.parent.name)
 
-    def find(self, name: str, folder: str = "", *, by_file_name: bool = False) -> list[FoundFile]:
+    def find(self, name: str, folder: str = "", subset: str = "") -> list[FoundFile]:
         """Return the files that a name fits: none, the one that is meant, or several.
 
         Parameters
@@ -149,13 +174,26 @@ class ImageNames:
         name : str
             A path or address, in full or in part. What fits better leaves out what fits less: the
             very path from `folder`, then from the root; a file whose path ends with the name; one
-            whose path the name ends with, its folder included.
+            whose path the name ends with, its folder included; a file of the same name, but not
+            if the folder of `name` is there and holds others.
         folder : str
-            Where the name was read, relative to the root.
-        by_file_name : bool
-            If no path fits, return all files of the same name in any folder.
+            Where the name was read, relative to the root. Of several files that fit alike, those
+            below it are meant; else those below the folder that it lies in.
+        subset : str
+            A folder that the image may lie in, which is tried first.
         """
         parts = _parts(name)
+        files = self._by_paths([subset, *parts], folder) if subset else []
+        files = files or self._by_paths(parts, folder)
+        if not files and self._folders.isdisjoint(parts[-2:-1]):
+            files = self._by_name.get("".join(parts[-1:]), [])
+        for near in (folder, folder.rpartition("/")[0]) if len(files) > 1 else ():
+            below = [file for file in files if file.relative.startswith(f"{near}/")]
+            if below:
+                return below
+        return list(files)
+
+    def _by_paths(self, parts: list[str], folder: str) -> list[FoundFile]:
         path = "/".join(parts)
         for exact in (normpath(f"{folder or '.'}/{path}"), path):
             if exact in self._by_path:
@@ -167,13 +205,22 @@ class ImageNames:
             for file in same_name
             if "/" in file.relative and f"/{path}".endswith(f"/{file.relative}")
         ]
-        return endings or beginnings or (list(same_name) if by_file_name else [])
+        return endings or beginnings
+
+    def hint(self, name: str) -> str:
+        """Name the file that differs from a name in folder, case or suffix, if there is just one.
+
+        For the end of a message that there is no such image; may be empty.
+        """
+        stem = PurePosixPath("/".join(_parts(name))).stem.casefold()
+        alike = self._by_stem.get(stem, [])
+        return f" (there is {alike[0].relative})" if len(alike) == 1 else ""
 
 
-def _files_of(entry: Entry, names: ImageNames, by_file_name: bool) -> list[FoundFile]:
-    files = names.find(entry.name, entry.folder, by_file_name=by_file_name)
+def _files_of(entry: Entry, names: ImageNames) -> list[FoundFile]:
+    files = names.find(entry.name, entry.folder, entry.subset)
     if not files and entry.other_name:
-        files = names.find(entry.other_name, entry.folder, by_file_name=by_file_name)
+        files = names.find(entry.other_name, entry.folder)
     if len(files) > 1 and entry.file_bytes is not None:
         files = [file for file in files if _has_length(file, entry.file_bytes)] or files
     return files
@@ -191,10 +238,11 @@ def _parts(name: str) -> list[str]:
     return [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
 
 
-def _missing(entry: Entry, root: Path) -> Problem:
+def _missing(entry: Entry, names: ImageNames, root: Path) -> Problem:
+    hint = names.hint(entry.name) or names.hint(entry.other_name)
     return Problem(
         entry.source,
-        f"labels of {entry.name[:200]!r}, but no such image below {root}",
+        f"labels of {entry.name[:200]!r}, but no such image below {root}{hint}",
         "an image for every label",
         "Add the image, or remove its label.",
     )

@@ -19,10 +19,16 @@ _SAVE_AGAIN = "Export the labels anew."
 def find_json(root: Path, *keys: str) -> list[Path]:
     """Return the JSON files below a folder that hold all the keys, anywhere.
 
-    Their text is searched, not parsed: a damaged file still shows of which tool it is.
+    Their text is searched, not parsed: a file that is damaged behind its keys still shows of which
+    tool it is. One that is cut off before them, empty or in UTF-16 does not.
     """
-    files = (path for path in root.rglob("*") if path.suffix.lower() == ".json" and path.is_file())
-    return sorted(path for path in files if keys_of(path) >= {*keys})
+    return [path for path in all_json(root) if keys_of(path) >= {*keys}]
+
+
+def all_json(root: Path) -> list[Path]:
+    """Return the JSON files below a folder, of whatever tool."""
+    files = (path for path in root.rglob("*") if path.suffix.lower() == ".json")
+    return sorted(path for path in files if path.is_file())
 
 
 @lru_cache(maxsize=100_000)

@@ -26,7 +26,7 @@ from defectseg.annotations.json_files import (
     read_json,
     shorten,
 )
-from defectseg.annotations.labels import LabelSet, Shape
+from defectseg.annotations.labels import LabelSet, Shape, UnusableShape
 from defectseg.annotations.outline import make_pixel_mask
 from defectseg.annotations.tool_shapes import make_ellipse, make_polygon
 from defectseg.errors import Problem
@@ -80,9 +80,7 @@ def read(root: Path) -> LabelSet:
             entry = _read_task(task, f"{path}: [{number}]", problems)
             if entry:
                 entries.append(replace(entry, folder=folder))
-    if unread:  # which images have a label is not known
-        return LabelSet((), (*unread, *problems))
-    return match_entries(root, entries, problems, by_file_name=True)
+    return match_entries(root, entries, problems, unread=unread)
 
 
 def _read_task(task: Any, where: str, problems: list[Problem]) -> Entry | None:
@@ -107,13 +105,14 @@ def _read_task(task: Any, where: str, problems: list[Problem]) -> Entry | None:
         expected = "one, or one that is marked as ground truth"
         fix = "Mark the one that holds with the star, or remove the others."
         problems.append(Problem(where, found, expected, fix))
-        return Entry(name, where, None, other_name=other_name)
+        return Entry(name, where, (), other_name=other_name, is_known=False)
     where = f"{where}.annotations[{chosen[0]}]"
     own_problems: list[Problem] = []
     shapes, sizes = _read_result(annotations[chosen[0]].get("result"), where, own_problems)
     problems += own_problems
-    known = None if own_problems else tuple(shapes)
-    return Entry(name, where, known, next(iter(sizes), None), other_name=other_name)
+    shape_hw = next(iter(sizes), None)
+    is_known = not own_problems
+    return Entry(name, where, tuple(shapes), shape_hw, other_name=other_name, is_known=is_known)
 
 
 def _image_address(data: object) -> str | None:
@@ -149,9 +148,9 @@ def _file_names(address: str) -> tuple[str, str]:
 
 def _read_result(
     result: object, where: str, problems: list[Problem]
-) -> tuple[list[Shape], set[tuple[int, int]]]:
+) -> tuple[list[Shape | UnusableShape], set[tuple[int, int]]]:
     """Return the shapes of an annotation, and the sizes of the image that it was drawn on."""
-    shapes: list[Shape] = []
+    shapes: list[Shape | UnusableShape] = []
     sizes: set[tuple[int, int]] = set()
     if not isinstance(result, list) or not all(isinstance(item, dict) for item in result):
         problems.append(Problem(where, f"result = {shorten(result)}", "a list of shapes", _DRAW))
@@ -166,18 +165,15 @@ def _read_result(
             if kind == "labels" and region not in drawn:
                 problems.append(Problem(place, "labels without a shape", "a shape", _DRAW))
             continue
-        shape_hw = _shape_hw(item, place)
-        if isinstance(shape_hw, Problem):
-            problems.append(shape_hw)
-            continue
-        sizes.add(shape_hw)
         value = item.get("value")
         label = ", ".join(_texts(value, kind) or names.get(region, []))
+        shape_hw = _shape_hw(item, place)
+        if isinstance(shape_hw, Problem):
+            shapes.append(UnusableShape(label, (shape_hw,)))
+            continue
+        sizes.add(shape_hw)
         shape = _read_shape(kind, value if isinstance(value, dict) else {}, shape_hw, place, label)
-        if isinstance(shape, list):
-            problems += shape
-        else:
-            shapes.append(shape)
+        shapes.append(UnusableShape(label, tuple(shape)) if isinstance(shape, list) else shape)
     if len(sizes) > 1:
         found = " and ".join(sorted(f"{width}×{height}" for height, width in sizes))
         fix = "Export the project anew."

@@ -9,22 +9,24 @@ first and the last of its pixels, counted from 0.
 import base64
 import math
 import posixpath
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from defectseg.annotations.image_names import Entry, match_entries
 from defectseg.annotations.json_files import (
+    all_json,
     check_px,
     find_json,
     parse_shape_hw,
     read_json,
     shorten,
 )
-from defectseg.annotations.labels import LabelSet, Shape
+from defectseg.annotations.labels import LabelSet, Shape, UnusableShape
 from defectseg.annotations.outline import make_pixel_mask
 from defectseg.annotations.tool_shapes import make_circle, make_polygon
 from defectseg.errors import ImageReadError, Problem
-from defectseg.image_io import decode_image, to_gray
+from defectseg.image_io import decode_image, find_images, to_gray
 
 NAME = "labelme"
 DESCRIPTION = "images, and a JSON of LabelMe for each that has polygons, circles or masks"
@@ -42,7 +44,8 @@ def read(root: Path) -> LabelSet:
     entries: list[Entry] = []
     problems: list[Problem] = []
     unread: list[Problem] = []
-    for path in find(root):
+    files = find(root)
+    for path in [*files, *_unknown_files(root, files)]:
         labels = read_json(path)
         if isinstance(labels, Problem):
             unread.append(labels)
@@ -50,9 +53,17 @@ def read(root: Path) -> LabelSet:
         entry = _read_file(labels, path, root, problems)
         if entry:
             entries.append(entry)
-    if unread:  # which images have a label is not known
-        return LabelSet((), (*unread, *problems))
-    return match_entries(root, entries, problems, unnamed_are_good=True)
+    return match_entries(root, entries, problems, unread=unread, unnamed_are_good=True)
+
+
+def _unknown_files(root: Path, known: Collection[Path]) -> list[Path]:
+    """Return the other JSON files that have the name of an image.
+
+    Each may be a file of LabelMe that was damaged, and its image be taken for good.
+    """
+    stems = {Path(image.relative).stem.lower() for image in find_images(root)[0]}
+    others = sorted({*all_json(root)} - {*known})
+    return [path for path in others if path.stem.lower() in stems]
 
 
 def _read_file(labels: Any, path: Path, root: Path, problems: list[Problem]) -> Entry | None:
@@ -67,20 +78,23 @@ def _read_file(labels: Any, path: Path, root: Path, problems: list[Problem]) -> 
     name = posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
     own_problems: list[Problem] = []
     shape_hw = _read_size(labels, path, own_problems)
-    known: list[Shape] = []
+    known: list[Shape | UnusableShape] = []
     for number, shape in enumerate(shapes):
-        read = _read_shape(shape, shape_hw, f"{path}: shapes[{number}]")
-        if isinstance(read, list):
-            own_problems += read
-        else:
-            known.append(read)
+        where = f"{path}: shapes[{number}]"
+        if not isinstance(shape, dict):
+            own_problems.append(Problem(where, shorten(shape), "a shape", _SAVE_AGAIN))
+            continue
+        label = shape.get("label")
+        label = label if isinstance(label, str) else ""
+        read = _read_shape(shape, shape_hw, where, label)
+        known.append(UnusableShape(label, tuple(read)) if isinstance(read, list) else read)
     flags = labels.get("flags")
     if not shapes and isinstance(flags, dict) and any(flags.values()):
         found = f"{', '.join(flag for flag in flags if flags[flag])} without a shape"
         expected = "a defect that is drawn; of a good image, nothing"
         own_problems.append(Problem(str(path), found, expected, "Draw it, or remove the flag."))
     problems += own_problems
-    return Entry(name, str(path), None if own_problems else tuple(known), shape_hw)
+    return Entry(name, str(path), tuple(known), shape_hw, is_known=not own_problems)
 
 
 def _read_size(
@@ -97,12 +111,10 @@ def _read_size(
     return shape_hw
 
 
-def _read_shape(shape: Any, shape_hw: tuple[int, int] | None, where: str) -> Shape | list[Problem]:
-    if not isinstance(shape, dict):
-        return [Problem(where, shorten(shape), "a shape", _SAVE_AGAIN)]
+def _read_shape(
+    shape: dict[str, Any], shape_hw: tuple[int, int] | None, where: str, label: str
+) -> Shape | list[Problem]:
     kind = str(shape.get("shape_type") or "polygon")  # of old files, that knew no other
-    label = shape.get("label")
-    label = label if isinstance(label, str) else ""
     points = shape.get("points")
     if kind == "polygon":
         return make_polygon(points, where, label)

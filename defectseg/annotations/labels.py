@@ -1,6 +1,7 @@
 """The records that every label reader returns."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defectseg.annotations.ellipse import Ellipse
@@ -8,6 +9,21 @@ from defectseg.annotations.outline import PixelMask, Polygon
 from defectseg.errors import Problem
 
 Shape = Ellipse | Polygon | PixelMask
+
+
+@dataclass(frozen=True)
+class UnusableShape:
+    """A shape that says too little, as a box, or has wrong numbers.
+
+    Attributes
+    ----------
+    label : str
+        As in `Ellipse`. A shape whose label is left out is no problem.
+    problems : tuple of Problem
+    """
+
+    label: str
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,10 @@ class LabelledImage:
     shape_hw : tuple of int or None
         Height and width of the picture that the label was drawn on, in pixels, where that is
         known. An image of another size was changed since, and its label lies elsewhere.
+    unnamed : bool
+        No label names it; it is taken for good, as is the way of its layout.
+    unusable : tuple of UnusableShape
+        Other shapes on it; unless they are left out, its label is not known.
 
     An image without shapes and without mask is defect-free.
     """
@@ -42,6 +62,8 @@ class LabelledImage:
     split: str | None = None
     source: str = ""
     shape_hw: tuple[int, int] | None = None
+    unnamed: bool = False
+    unusable: tuple[UnusableShape, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,12 +78,37 @@ class LabelSet:
         Rows and files that are wrong.
     rows_without_image, images_without_row : tuple of (str, Problem)
         Labels and images that found no partner, each with its product.
+    unusable : tuple of UnusableShape
+        Those of all images, also of such that were not found.
     """
 
     images: tuple[LabelledImage, ...]
     problems: tuple[Problem, ...] = ()
     rows_without_image: tuple[tuple[str, Problem], ...] = ()
     images_without_row: tuple[tuple[str, Problem], ...] = ()
+    unusable: tuple[UnusableShape, ...] = ()
+
+    def names(self) -> set[str]:
+        """Return the labels of all shapes that have one."""
+        shapes = [shape for image in self.images for shape in image.shapes]
+        return {shape.label for shape in (*shapes, *self.unusable)} - {""}
+
+    def choose(self, names: Collection[str]) -> "LabelSet":
+        """Keep the shapes of some labels alone, or of all if none is named.
+
+        What is unusable among them becomes a problem, and the label of its image is not known.
+        """
+
+        def is_chosen(shape: Shape | UnusableShape) -> bool:
+            return not names or shape.label in names
+
+        images = tuple(
+            replace(image, shapes=tuple(filter(is_chosen, image.shapes)))
+            for image in self.images
+            if not any(map(is_chosen, image.unusable))
+        )
+        wrong = [problem for own in filter(is_chosen, self.unusable) for problem in own.problems]
+        return replace(self, images=images, problems=(*self.problems, *wrong), unusable=())
 
 
 @dataclass(frozen=True)

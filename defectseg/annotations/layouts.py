@@ -1,5 +1,6 @@
 """Which layout a folder of labels has is told by what is in it."""
 
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,25 @@ from defectseg.annotations.labels import LabelSet
 from defectseg.errors import DataError, Problem
 
 _ALL = (article, competition, table, mask_pairs, cvat, coco, label_studio, via, labelme)
+
+_OUTLINES = "outlines or ellipses; boxes say too little"
+_DRAW = "Draw them with one of the tools above, and export the labels so."
+# What people have instead, by its suffix and its first bytes: a class and four shares of a side.
+_UNREAD = {
+    "an archive": (".zip", re.compile(b"PK"), "images and their labels", "Unpack it."),
+    "boxes of Pascal VOC": (
+        ".xml",
+        re.compile(rb"\s*(<\?.*?\?>)?\s*<annotation[\s>]", re.DOTALL),
+        _OUTLINES,
+        _DRAW,
+    ),
+    "boxes of YOLO": (
+        ".txt",
+        re.compile(rb"\s*[0-9]+( [01](\.[0-9]*)?){4}\s*(\n|$)"),
+        _OUTLINES,
+        _DRAW,
+    ),
+}
 
 READERS: dict[str, ModuleType] = {reader.NAME: reader for reader in _ALL}
 
@@ -46,7 +66,7 @@ def detect_layout(root: Path) -> str:
         return next(iter(found))
     if not found:
         known = "\n".join(f"  {name}: {reader.DESCRIPTION}" for name, reader in READERS.items())
-        raise DataError(f"{root} has none of the known layouts:\n{known}")
+        raise DataError(f"{root} has none of the known layouts:\n{known}", _tell_what_else(root))
     problems = [
         Problem(
             str(paths[0]),
@@ -57,6 +77,19 @@ def detect_layout(root: Path) -> str:
         for name, paths in found.items()
     ]
     raise DataError(f"{root} mixes {len(found)} layouts.", problems)
+
+
+def _tell_what_else(root: Path) -> list[Problem]:
+    """Name what is there instead, as far as it is known."""
+    problems: dict[str, Problem] = {}
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        for kind, (suffix, sign, expected, fix) in _UNREAD.items():
+            if path.suffix.lower() == suffix and kind not in problems:
+                with path.open("rb") as file:
+                    is_of_kind = sign.match(file.read(1000))
+                if is_of_kind:
+                    problems[kind] = Problem(str(path), kind, expected, fix)
+    return list(problems.values())
 
 
 def read_labels(root: Path, layout: str) -> LabelSet:

@@ -9,7 +9,7 @@ import csv
 from pathlib import Path
 
 from defectseg.annotations.ellipse import ELLIPSE_FIELDS, Ellipse, parse_ellipse
-from defectseg.annotations.image_names import tell_product
+from defectseg.annotations.image_names import ImageNames, tell_product
 from defectseg.annotations.labels import LabelledImage, LabelSet
 from defectseg.annotations.via import is_via_table
 from defectseg.errors import DataError, Problem
@@ -38,14 +38,16 @@ def read(root: Path) -> LabelSet:
     table = tables[0]
     problems: list[Problem] = []
     rows = _read_rows(table, problems)
-    known = {image.relative: image.path for image in find_images(root)[0]}
+    found_images = find_images(root)[0]
+    known = {image.relative: image.path for image in found_images}
+    image_names = ImageNames(found_images)
     images: list[LabelledImage] = []
     rows_without_image = [
         (
             tell_product(name, root),
             Problem(
                 source,
-                f"a row for {name!r}, but no such image below {root}",
+                f"a row for {name!r}, but no such image below {root}{image_names.hint(name)}",
                 "an image for every row, its path written from the table's folder",
                 "Add the image or remove the row.",
             ),
@@ -65,7 +67,8 @@ def read(root: Path) -> LabelSet:
             expected = "one row without numbers for a good image, or an ellipse in each row"
             problems.append(Problem(own[-1][0], found, expected, "Remove the row that is wrong."))
             continue
-        images.append(LabelledImage(path, tell_product(relative, root), ellipses))
+        product = tell_product(relative, root)
+        images.append(LabelledImage(path, product, ellipses, unnamed=not own))
     return LabelSet(tuple(images), tuple(problems), tuple(rows_without_image))
 
 

@@ -19,7 +19,7 @@ from defectseg.annotations.json_files import (
     read_json,
     shorten,
 )
-from defectseg.annotations.labels import LabelSet, Shape
+from defectseg.annotations.labels import LabelSet, Shape, UnusableShape
 from defectseg.annotations.tool_shapes import make_circle, make_ellipse, make_polygon
 from defectseg.errors import Problem
 
@@ -85,9 +85,7 @@ def read(root: Path) -> LabelSet:
             entry = _read_image(image, problems)
             if entry:
                 entries.append(replace(entry, folder=folder))
-    if unread:  # which images have a label is not known
-        return LabelSet((), (*unread, *problems))
-    return match_entries(root, entries, problems, by_file_name=True)
+    return match_entries(root, entries, problems, unread=unread)
 
 
 def _list_project(path: Path, problems: list[Problem]) -> list[_Listed]:
@@ -126,7 +124,12 @@ def _list_rows(path: Path, problems: list[Problem]) -> list[_Listed]:
     rows = csv.reader(io.StringIO(text, newline=""))
     listed: dict[tuple[str, str], _Listed] = {}
     try:
-        next(rows)  # the header
+        header = next(rows)
+        if len(header) < len(_COLUMNS) and ";" in "".join(header):
+            found, expected = "columns with ; between them", "commas, as VIA writes them"
+            fix = "Export the annotations anew, and do not save them from a spreadsheet."
+            problems.append(Problem(f"{path}:1", found, expected, fix))
+            return []
         for row in rows:
             where = f"{path}:{rows.line_num}"
             if len(row) == len(_COLUMNS):
@@ -158,20 +161,23 @@ def _read_image(image: _Listed, problems: list[Problem]) -> Entry | None:
         problems.append(Problem(image.where, found, expected, _SAVE_AGAIN))
         return None
     own_problems: list[Problem] = []
-    shapes: list[Shape] = []
-    for where, shape, attributes in image.regions:
-        read = _read_region(_parse(shape, where), _parse(attributes, where), where)
-        if isinstance(read, list):
-            own_problems += read
-        else:
-            shapes.append(read)
+    shapes: list[Shape | UnusableShape] = []
+    for where, *texts in image.regions:
+        shape, attributes = (_parse(text, where) for text in texts)
+        wrong = [value for value in (shape, attributes) if isinstance(value, Problem)]
+        if wrong:
+            own_problems += wrong
+            continue
+        label = _tell_label(attributes)
+        read = _read_region(shape, label, where)
+        shapes.append(UnusableShape(label, tuple(read)) if isinstance(read, list) else read)
     if image.count.strip() not in {"", str(len(image.regions))}:
         found = f"{len(image.regions)} region(s) of {image.name!r}, region_count = {image.count!r}"
         own_problems.append(Problem(image.where, found, "a row for each region", _SAVE_AGAIN))
     problems += own_problems
     length = image.size if isinstance(image.size, int) and image.size > 0 else None
-    known = None if own_problems else tuple(shapes)
-    return Entry(image.name, image.where, known, file_bytes=length)
+    is_known = not own_problems
+    return Entry(image.name, image.where, tuple(shapes), file_bytes=length, is_known=is_known)
 
 
 def _parse(attributes: object, where: str) -> object:
@@ -179,15 +185,11 @@ def _parse(attributes: object, where: str) -> object:
     return parse_json(attributes, where) if isinstance(attributes, str) else attributes
 
 
-def _read_region(shape: object, attributes: object, where: str) -> Shape | list[Problem]:
-    wrong = [value for value in (shape, attributes) if isinstance(value, Problem)]
-    if wrong:
-        return wrong
+def _read_region(shape: object, label: str, where: str) -> Shape | list[Problem]:
     if not isinstance(shape, dict):
         found = f"shape_attributes = {shorten(shape)}"
         return [Problem(where, found, "a shape", _SAVE_AGAIN)]
     kind = shape.get("name")
-    label = _tell_label(attributes)
     if kind == "ellipse":
         numbers = {name: shape.get(name) for name in ("cx", "cy", "rx", "ry")}
         return make_ellipse({**numbers, "theta": shape.get("theta", 0)}, where, label)

@@ -64,15 +64,16 @@ def prepare(
         bool,
         typer.Option(
             "--leave-out-unmatched",
-            help="Leave out rows without image and images without row, instead of stopping.",
+            help="Leave out rows without image and images without row, instead of stopping. Where "
+            "images without row count as good (table, LabelMe), rows are not left out.",
         ),
     ] = False,
     defect_label: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Of drawn shapes, take those of this label alone for defects; may be repeated. "
-            "Default: all.",
+            help="Of drawn shapes, take those of this label alone for defects, and pass over "
+            "others, of whatever form; may be repeated. Default: all.",
         ),
     ] = None,
 ) -> None:

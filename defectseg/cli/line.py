@@ -105,7 +105,7 @@ def verify(
 
     Exit status: 0, or 1 if something is wrong.
 
-    Example: `defectseg line verify --station runs/line` (after that of line)
+    Example: `defectseg line verify` (after that of line)
     """
     raise typer.Exit(line_commands.verify(station, head or []))
 
@@ -117,7 +117,6 @@ def export_ledger(
 ) -> None:
     """Write all inspections with their decisions to a table; the station may be at work.
 
-    Example: `defectseg line export --station runs/line --output
-    runs/inspections.csv` (after that of line)
+    Example: `defectseg line export --output runs/inspections.csv` (after that of line)
     """
     line_commands.export(station, output)

@@ -24,8 +24,8 @@ def weights(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="A folder. Default: that which training looks into, DEFECTSEG_WEIGHTS or Keras' "
-            "own."
+            help="A folder; training looks into it only if DEFECTSEG_WEIGHTS names it. Default: "
+            "that which DEFECTSEG_WEIGHTS names, or else Keras' own, where training looks anyway."
         ),
     ] = None,
 ) -> None:

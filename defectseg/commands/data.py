@@ -1,8 +1,9 @@
 """What the commands of data do: draw, prepare."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -11,9 +12,13 @@ from defectseg.commands.output import check_free
 from defectseg.console import (
     bold,
     counting,
+    err,
     out,
     print_table,
 )
+
+if TYPE_CHECKING:
+    from defectseg.dataset.prepare import ProductSummary
 
 
 def synth(
@@ -67,7 +72,7 @@ def prepare(
     )
     # Products side by side: they are few, and what is counted of each is much.
     columns = {product.product: asdict(product) for product in summary}
-    left_out = {"product", "shapes"}
+    left_out = {"product", "good_as_unnamed", "shapes"}
     counted = [field.name for field in fields(summary[0]) if field.name not in left_out]
     rows = [
         {"images": name.replace("_", " ")} | {p: column[name] for p, column in columns.items()}
@@ -78,7 +83,23 @@ def prepare(
         name = f"shapes of {escape(label)}" + ("" if used else ", left out")
         rows.append({"images": name} | {own.product: own.shapes.get(label, 0) for own in summary})
     print_table("What was prepared", rows)
+    unnamed = sum(product.good_as_unnamed for product in summary)
+    if unnamed:
+        out.print(f"{unnamed} image(s) were taken for good because no label names them.")
+    _warn_of_empty_splits(summary, {"val": val, "test": test})
     out.print(
         f"Masks and manifest.csv are in {bold(output)}. Look at {bold(output / 'audit.png')}"
         ": each red line should lie around its defect."
     )
+
+
+def _warn_of_empty_splits(summary: "Sequence[ProductSummary]", shares: Mapping[str, float]) -> None:
+    """Say which products have no images of a split that should have some."""
+    uses = {"val": "to choose its thresholds by", "test": "to measure it with"}
+    for name, use in uses.items():
+        empty = [
+            own.product for own in summary if own.train and shares[name] and not asdict(own)[name]
+        ]
+        if empty:
+            products = escape(", ".join(empty))
+            err.print(f"[yellow]No {name} images of {products}[/]: there are none {use}.")

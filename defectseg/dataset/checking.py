@@ -16,7 +16,7 @@ from defectseg.annotations.labels import LabelledImage, Shape
 from defectseg.annotations.outline import Polygon
 from defectseg.dataset.masks import rasterise
 from defectseg.errors import ImageReadError, Problem
-from defectseg.image_io import decode_image, read_bytes, read_mask
+from defectseg.image_io import decode_image, is_turned, read_bytes, read_mask
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,17 @@ def _check(label: LabelledImage) -> CheckedImage | list[Problem]:
         found = f"an image of {width}×{height} pixels"
         expected = f"{label.shape_hw[1]}×{label.shape_hw[0]}, on which its label was drawn"
         fix = "Put the image there that was labelled, or label this one."
+        if label.shape_hw == (width, height) and is_turned(data):
+            found += ", turned as its EXIF orientation says"
+            fix = "Remove the orientation from the file, or label the image as it is shown."
         return [Problem(str(label.image), found, expected, fix)]
     try:
         mask = make_mask(label, (height, width))
     except ImageReadError as error:
         return [_unreadable(label.mask, error, "Replace the mask.")]
     if mask.shape != (height, width):
-        found = f"a mask of {mask.shape[1]}×{mask.shape[0]} pixels"
-        expected = f"{width}×{height}, as its image {label.image.name}"
+        found = f"a mask of {mask.shape[1]}×{mask.shape[0]} pixels for {label.image.name}"
+        expected = f"{width}×{height}, as its image"
         return [Problem(str(label.mask), found, expected, "Replace the mask.")]
     if label.source and not mask.any():
         found = f"a defective image, {label.image.name}, whose mask {label.mask} is empty"
@@ -127,19 +130,35 @@ def find_contradictions(checked: Sequence[CheckedImage]) -> list[Problem]:
     return problems
 
 
+def _list_some(names: Sequence[str]) -> str:
+    """Join a few names for a message."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def find_missing_kinds(
     checked: Sequence[CheckedImage], source: Path, labels_are_known: bool
 ) -> list[Problem]:
     """Find products without good images, and data without any defective one."""
     count = Counter((image.label.product, image.defective) for image in checked)
+    products = sorted({product for product, _ in count})
+    named = ""
+    if len(products) > 1:
+        named = f"; the first folder of a path is its product, here {_list_some(products)}"
+    fix = "Add good images, or leave the product out."
+    labels = sorted({own.label for image in checked for own in image.label.shapes if own.label})
+    if len(labels) > 1:
+        fix += (
+            f" If not all shapes are defects ({_list_some(labels)}), name those that are: "
+            "--defect-label."
+        )
     problems = [
         Problem(
-            str(source / product),
-            "no good images of this product",
-            "some: they set the sharpness below which an image is not believed",
-            "Add good images, or leave the product out.",
+            str(source),
+            f"no good images of the product {product!r}",
+            f"some: they set the sharpness below which an image is not believed{named}",
+            fix,
         )
-        for product in sorted({product for product, _ in count})
+        for product in products
         if not count[product, False]
     ]
     # With labels that could not be read, none being defective says nothing.

@@ -195,6 +195,39 @@ def _parse_row(
     )
 
 
+def group_keys(contents: Sequence[str], origins: Sequence[str]) -> list[str]:
+    """Return a key for each image, by which copies of one photograph stay together.
+
+    Parameters
+    ----------
+    contents : sequence of str
+        A hash of each image's content.
+    origins : sequence of str
+        The photograph that each was made of; empty where it is one itself.
+
+    Returns
+    -------
+    list of str
+        Images of equal content have equal keys, and so have those of one origin: the smallest
+        hash among them. Names do not count but for this.
+    """
+    keys = list(contents)
+    while True:
+        # Images may hang together by a third one, so the smallest is passed on till all have it.
+        smallest: dict[tuple[str, str], str] = {}
+        tags = [
+            [("content", content), *([("origin", origin)] if origin else [])]
+            for content, origin in zip(contents, origins, strict=True)
+        ]
+        for own, key in zip(tags, keys, strict=True):
+            for tag in own:
+                smallest[tag] = min(key, smallest.get(tag, key))
+        passed_on = [min(smallest[tag] for tag in own) for own in tags]
+        if passed_on == keys:
+            return keys
+        keys = passed_on
+
+
 def assign_splits(
     keys: Sequence[str],
     strata: Sequence[tuple[str, bool]],
@@ -208,7 +241,7 @@ def assign_splits(
     Parameters
     ----------
     keys : sequence of str
-        A hash of each image's content; equal images have equal keys.
+        Of `group_keys`: a hash of each image's content. Images of one key stay together.
     strata : sequence of (str, bool)
         Product and defectiveness of each image; each stratum is divided in the same shares.
     given : sequence of str or None
@@ -220,8 +253,8 @@ def assign_splits(
     Returns
     -------
     list of str
-        The split of each image. It depends on nothing but content: not on names or order. Images
-        of equal content share a split.
+        The split of each image. It depends on nothing but the keys, so on content: not on order,
+        nor on names but where they tell the origin.
     """
     split_of: dict[str, str] = {}
     groups: dict[tuple[str, bool], list[str]] = defaultdict(list)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectseg.annotations.ellipse import Ellipse
@@ -20,7 +20,7 @@ from defectseg.dataset.checking import (
 )
 from defectseg.dataset.manifest import Sample
 from defectseg.dataset.masks import crosses_border
-from defectseg.errors import ConfigError, DataError
+from defectseg.errors import ConfigError, DataError, Problem
 from defectseg.image_io import write_mask, write_picture
 
 AUDIT, MASKS = "audit.png", "masks"
@@ -30,7 +30,8 @@ AUDIT, MASKS = "audit.png", "masks"
 class ProductSummary:
     """What was found of one product: counts of images, ellipses and rows.
 
-    `shapes` counts the shapes of each label, where labels have names; also of those left out.
+    `good_as_unnamed` counts the good images that are so because no label names them, `shapes` the
+    shapes of each label, where labels have names; also of those left out.
     """
 
     product: str
@@ -44,6 +45,7 @@ class ProductSummary:
     ellipses_crossing_border: int
     rows_without_image: int
     images_without_row: int
+    good_as_unnamed: int = 0
     shapes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -71,9 +73,11 @@ def prepare(
     val, test : float
         Shares of the images, at least 0, together less than 1.
     leave_out_unmatched : bool
-        Leave out rows without image and images without row, instead of raising.
+        Leave out rows without image and images without row, instead of raising. Rows are not, if
+        the data has images that are good because no row names them.
     defect_labels : collection of str
-        Take the shapes of these labels alone for defects. By default all.
+        Take the shapes of these labels alone for defects; others may be of any form. By default
+        all.
     on_image : callable
         Called after each image with the number of all of them.
 
@@ -98,12 +102,16 @@ def prepare(
     if layout == "auto":
         layout = detect_layout(source)
     labels = read_labels(source, layout)
-    problems = list(labels.problems)
-    if not leave_out_unmatched:
+    chosen = labels.choose(defect_labels)
+    problems = list(chosen.problems)
+    if leave_out_unmatched:
+        problems += _refuse_to_leave_out(source, labels)
+    else:
         problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
     labels_are_known = not problems
-    chosen = _keep_labels(labels, defect_labels)
-    checked = check_images(chosen, problems, on_image)
+    if labels_are_known:  # else the label may stand in a file that could not be read
+        _refuse_unknown(labels.names(), defect_labels)
+    checked = check_images(chosen.images, problems, on_image)
     problems += find_contradictions(checked)
     problems += find_missing_kinds(checked, source, labels_are_known)
     if problems:
@@ -112,7 +120,9 @@ def prepare(
             problems,
         )
     splits = manifest.assign_splits(
-        [image.content for image in checked],
+        manifest.group_keys(
+            [image.content for image in checked], [_tell_origin(image.label) for image in checked]
+        ),
         [(image.label.product, image.defective) for image in checked],
         [image.label.split for image in checked],
         val=val,
@@ -128,23 +138,38 @@ def prepare(
     return layout, _summarise(checked, splits, labels)
 
 
-def _keep_labels(labels: LabelSet, defect_labels: Collection[str]) -> Sequence[LabelledImage]:
-    """Return the images with the shapes of some labels alone; with all, if none is named."""
-    if not defect_labels:
-        return labels.images
-    known = {shape.label for image in labels.images for shape in image.shapes} - {""}
+def _tell_origin(image: LabelledImage) -> str:
+    """Return the photograph of which an image is a changed copy, by its name; empty if it is none.
+
+    Roboflow names such copies ``1_png.rf.2f0c….jpg``, and divides them among folders.
+    """
+    origin, is_copy, _ = image.image.name.partition(".rf.")
+    return f"{image.product}/{origin}" if is_copy else ""
+
+
+def _refuse_to_leave_out(source: Path, labels: LabelSet) -> list[Problem]:
+    """Return the rows without image, if one of them could belong to an image taken for good."""
+    unnamed = sum(image.unnamed for image in labels.images)
+    if not unnamed or not labels.rows_without_image:
+        return []
+    reason = Problem(
+        str(source),
+        f"{len(labels.rows_without_image)} row(s) without image to be left out, and {unnamed} "
+        "image(s) that count as good because no row names them",
+        "an image for every row: a defective image with its row under another name would be "
+        "taught as good",
+        "Correct the names below, or remove these rows.",
+    )
+    return [reason, *(problem for _, problem in labels.rows_without_image)]
+
+
+def _refuse_unknown(known: set[str], defect_labels: Collection[str]) -> None:
     unknown = [name for name in defect_labels if name not in known]
     if unknown:
         raise ConfigError(
             f"No shape has the label {', '.join(map(repr, unknown))}; "
             + (f"expected some of {', '.join(sorted(known))}." if known else "none has a name.")
         )
-    return [
-        replace(
-            image, shapes=tuple(shape for shape in image.shapes if shape.label in defect_labels)
-        )
-        for image in labels.images
-    ]
 
 
 def _check_output(source: Path, output: Path) -> None:
@@ -209,7 +234,7 @@ def _summarise(
             shape.label
             for image in labels.images
             if image.product == product
-            for shape in image.shapes
+            for shape in (*image.shapes, *image.unusable)
             if shape.label
         )
         summary.append(
@@ -225,6 +250,7 @@ def _summarise(
                 ellipses_crossing_border=len(crossing),
                 rows_without_image=sum(p == product for p, _ in labels.rows_without_image),
                 images_without_row=sum(p == product for p, _ in labels.images_without_row),
+                good_as_unnamed=sum(image.label.unnamed for image in own),
                 shapes=dict(shapes),
             )
         )

@@ -22,6 +22,7 @@ from defectseg.inference.results import (
     DEFECTS,
     PREDICTION_COLUMNS,
     PREDICTIONS,
+    SHARDS,
     name_pictures,
 )
 from defectseg.inference.verdict import Outcome
@@ -76,6 +77,11 @@ def preannotate(
     """
     if output.exists():
         raise DataError(f"{output} exists; it is left as it is. Name another file.")
+    if (results / SHARDS).exists() and not (results / PREDICTIONS).exists():
+        raise DataError(
+            f"{results} holds {SHARDS}; expected {PREDICTIONS}, with masks. Predict anew with "
+            "--format csv."
+        )
     rows = _read_table(results / PREDICTIONS, PREDICTION_COLUMNS)
     regions = _read_regions(results / DEFECTS)
     masks = name_pictures(row["image"] for row in rows)

@@ -14,7 +14,7 @@ from defectseg.dataset.masks import rasterise
 from defectseg.dataset.prepare import prepare
 from defectseg.errors import DataError
 from defectseg.image_io import read_mask
-from tests.annotations.folders import HEIGHT, WIDTH, read_any, refused, write_images
+from tests.annotations.folders import HEIGHT, WIDTH, read_any, refused, write_images, write_lines
 
 GOLDEN = Path(__file__).parent / "golden" / "cvat.xml"
 IMAGES = ("1.png", "2.png", "3.png")
@@ -322,3 +322,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_name_that_xml_cannot_hold_is_an_error() -> None:
     with pytest.raises(DataError, match="XML cannot"):
         cvat.write([DrawnImage("a\x07.png", (1, 1), (), ())])
+
+
+def test_images_of_a_project_are_told_by_their_subset(tmp_path: Path) -> None:
+    for subset in ("train", "test"):
+        write_images(tmp_path / "images" / subset, "0.png")
+    size = f'width="{WIDTH}" height="{HEIGHT}"'
+    lines = [f'<image name="0.png" subset="{subset}" {size}/>' for subset in ("train", "test")]
+    write_lines(tmp_path / "annotations.xml", "<annotations>", *lines, "</annotations>")
+    labels = cvat.read(tmp_path)
+    assert len(labels.images) == 2
+    assert labels.problems == labels.images_without_row == ()

@@ -94,7 +94,7 @@ def read_checked(root: Path, layout: str) -> LabelSet | None:
         labels = read_labels(root, layout)
     except DefectsegError:
         return None
-    problems = [*labels.problems]
+    problems = [*labels.choose(()).problems]
     problems += [own for _, own in (*labels.rows_without_image, *labels.images_without_row)]
     for problem in problems:
         assert problem.where.startswith(str(root))

@@ -19,16 +19,16 @@ def make(root: Path, *names: str) -> Path:
     return root
 
 
-def match(root: Path, *names: str, folder: str = "", by_file_name: bool = False) -> LabelSet:
+def match(root: Path, *names: str, folder: str = "") -> LabelSet:
     entries = [
         Entry(name, f"labels:{n}", (ELLIPSE,), (24, 32), folder)
         for n, name in enumerate(names, start=1)
     ]
-    return match_entries(root, entries, by_file_name=by_file_name)
+    return match_entries(root, entries)
 
 
-def found(root: Path, *names: str, folder: str = "", by_file_name: bool = False) -> list[str]:
-    labels = match(root, *names, folder=folder, by_file_name=by_file_name)
+def found(root: Path, *names: str, folder: str = "") -> list[str]:
+    labels = match(root, *names, folder=folder)
     return [image.image.relative_to(root).as_posix() for image in labels.images]
 
 
@@ -53,7 +53,7 @@ def test_an_image_is_found_by_each_way_to_name_it(tmp_path: Path, name: str, fil
     assert found(tmp_path, name) == [file]
 
 
-@pytest.mark.parametrize("name", ["", "/", "b/2.png", "x2.png", "2.jpg", "/home/2.png", "http://["])
+@pytest.mark.parametrize("name", ["", "/", "b/3.png", "x2.png", "2.jpg", "/home/3.png", "http://["])
 def test_a_name_that_no_path_fits_finds_nothing(tmp_path: Path, name: str) -> None:
     make(tmp_path, "images/a/2.png")
     labels = match(tmp_path, name)
@@ -64,10 +64,64 @@ def test_a_name_that_no_path_fits_finds_nothing(tmp_path: Path, name: str) -> No
     assert len(labels.images_without_row) == 1
 
 
-def test_a_file_of_the_same_name_elsewhere_is_taken_only_if_asked(tmp_path: Path) -> None:
-    make(tmp_path, "images/a/2.png")
-    assert found(tmp_path, "/data/upload/7/2.png") == []
-    assert found(tmp_path, "/data/upload/7/2.png", by_file_name=True) == ["images/a/2.png"]
+@pytest.mark.parametrize("name", ["/data/upload/7/2.png", r"C:\data\2.png", "c/2.png", "2.png"])
+def test_where_no_path_fits_the_one_file_of_the_same_name_does(tmp_path: Path, name: str) -> None:
+    make(tmp_path, "images/a/2.png", "images/b/1.png")
+    assert found(tmp_path, name) == ["images/a/2.png"]
+    make(tmp_path / "top", "2.png")
+    assert found(tmp_path / "top", name) == ["2.png"]
+
+
+def test_a_file_that_is_missing_among_others_is_not_looked_for_elsewhere(tmp_path: Path) -> None:
+    make(tmp_path, "images/a/1.png", "images/b/2.png")
+    assert found(tmp_path, "a/2.png") == []
+    assert found(tmp_path, "/home/images/a/2.png") == []
+
+
+def test_of_several_that_fit_those_near_the_labels_are_meant(tmp_path: Path) -> None:
+    make(tmp_path, "bolt/images/1.png", "nut/images/1.png", "nut/images/old/1.png")
+    assert found(tmp_path, "1.png", folder="bolt") == ["bolt/images/1.png"]
+    assert found(tmp_path, "1.png", folder="bolt/labels") == ["bolt/images/1.png"]
+    assert found(tmp_path, "/home/1.png", folder="bolt/labels") == ["bolt/images/1.png"]
+    for folder in ("", ".", "labels"):
+        assert "3 images fit" in match(tmp_path, "1.png", folder=folder).problems[0].found
+    assert "2 images fit" in match(tmp_path, "1.png", folder="nut").problems[0].found
+
+
+def test_the_folder_of_a_subset_is_tried_first(tmp_path: Path) -> None:
+    make(tmp_path, "images/train/1.png", "images/test/1.png", "images/2.png")
+    entries = [
+        Entry("1.png", "labels:1", (), subset="test"),
+        Entry("1.png", "labels:2", (ELLIPSE,), subset="train"),
+        Entry("2.png", "labels:3", (), subset="train"),
+    ]
+    labels = match_entries(tmp_path, entries)
+    assert [(own.image.parent.name, len(own.shapes)) for own in labels.images] == [
+        ("images", 0),
+        ("test", 0),
+        ("train", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("IMG_0.PNG", "(there is img_0.png)"),
+        ("photos/img_0.jpg", "(there is img_0.png)"),
+        ("a/2.png", "(there is b/2.png)"),
+        ("img_1.jpg", ""),  # which of the two is not known
+        ("img_2.png", ""),
+    ],
+)
+def test_an_image_that_is_missing_is_told_from_one_of_almost_its_name(
+    tmp_path: Path, name: str, hint: str
+) -> None:
+    make(tmp_path, "img_0.png", "img_1.png", "a/img_1.bmp", "a/3.png", "b/2.png")
+    ((_, problem),) = match(tmp_path, name).rows_without_image
+    assert problem.found.endswith(f"below {tmp_path} {hint}".rstrip())
+    uploaded = Entry("/data/upload/1a2b3c4d-other.png", "labels:1", (), other_name=name)
+    ((_, problem),) = match_entries(tmp_path, [uploaded]).rows_without_image
+    assert problem.found.endswith(f"below {tmp_path} {hint}".rstrip())
 
 
 def test_several_files_that_fit_are_a_problem_that_names_them(tmp_path: Path) -> None:
@@ -89,7 +143,7 @@ def test_what_fits_better_leaves_out_what_fits_less(tmp_path: Path) -> None:
     make(tmp_path, "y/x/a/1.png")
     assert found(tmp_path, "x/a/1.png") == ["y/x/a/1.png"]  # which ends so; a/1.png is in its end
     # By its file name alone 1.png in the folder itself would fit as well.
-    assert found(tmp_path, "/home/anna/a/1.png", by_file_name=True) == ["a/1.png"]
+    assert found(tmp_path, "/home/anna/a/1.png") == ["a/1.png"]
 
 
 def test_an_image_that_is_labelled_twice_is_a_problem(tmp_path: Path) -> None:
@@ -103,7 +157,7 @@ def test_an_image_that_is_labelled_twice_is_a_problem(tmp_path: Path) -> None:
 def test_an_image_whose_label_is_wrong_is_neither_good_nor_unnamed(tmp_path: Path) -> None:
     make(tmp_path, "1.png")
     wrong = Problem("labels:1", "a box", "an ellipse", "Draw one.")
-    labels = match_entries(tmp_path, [Entry("1.png", "labels:1", None)], [wrong])
+    labels = match_entries(tmp_path, [Entry("1.png", "labels:1", (), is_known=False)], [wrong])
     assert labels == LabelSet((), (wrong,))
 
 
@@ -144,7 +198,7 @@ def test_the_other_name_counts_where_no_file_fits_the_first(tmp_path: Path) -> N
         Entry("up/aa-1.png", "labels:1", (), other_name="1.png"),
         Entry("up/aa-2.png", "labels:2", (), other_name="2.png"),
     ]
-    labels = match_entries(tmp_path, entries, by_file_name=True)
+    labels = match_entries(tmp_path, entries)
     assert [image.image.name for image in labels.images] == ["1.png", "aa-2.png"]
 
 

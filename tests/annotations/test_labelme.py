@@ -194,3 +194,30 @@ def test_everything_wrong_is_listed_at_once(tmp_path: Path) -> None:
 def test_two_files_of_one_image_are_refused(tmp_path: Path) -> None:
     root = make(make(tmp_path / "raw"), name="gear/other.json")
     assert "part_1.png twice, also" in refused(root)[0].found
+
+
+@pytest.mark.parametrize("name", ["gear/part_2.json", "labels/PART_2.JSON"])
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "no JSON"),
+        (GOLDEN.read_bytes()[:300], "no JSON"),  # before its "imagePath"
+        (GOLDEN.read_text().encode("utf-16"), "no UTF-8"),
+        (b"[]", "imagePath = None"),
+    ],
+)
+def test_a_damaged_file_does_not_make_its_image_a_good_one(
+    tmp_path: Path, name: str, data: bytes, found: str
+) -> None:
+    root = make(tmp_path / "raw")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_bytes(data)
+    problem = refused(root)[0]
+    assert problem.where.removesuffix(":1").startswith(str(root / name))
+    assert found in problem.found
+
+
+def test_json_of_other_names_is_passed_over(tmp_path: Path) -> None:
+    root = make(tmp_path)
+    (root / "gear" / "settings.json").write_text("{}")
+    assert not labelme.read(root).problems

@@ -112,3 +112,26 @@ def test_named_layout_that_is_not_there_is_refused(
 def test_unknown_layout_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected one of auto, article, competition, table, mask"):
         read_labels(tmp_path, "voc")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found", "advice"),
+    [
+        ("export.zip", "PK\x03\x04", "an archive", "Unpack it"),
+        ("a/1.xml", "<?xml version='1.0'?>\n<annotation>\n<folder>", "Pascal VOC", "too little"),
+        ("a/1.xml", "<annotation verified='yes'>", "Pascal VOC", "outlines or ellipses"),
+        ("a/1.txt", "0 0.5 0.25 0.1 0.2\n1 1 0 0.5 0.5\n", "YOLO", "too little"),
+        ("a/notes.txt", "3 parts were looked at\n", "", ""),
+        ("a/other.xml", "<settings/>", "", ""),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, name: str, content: str, found: str, advice: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match="none of the known layouts") as caught:
+        detect_layout(tmp_path)
+    problems = caught.value.problems
+    assert len(problems) == bool(found)
+    assert all(found in own.found and advice in str(own) for own in problems)

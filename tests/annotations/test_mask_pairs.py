@@ -70,8 +70,8 @@ def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     write_gray(root / "1.png", DEFECT[:20])
     problems = refused(root)
     assert problems[0].where == str(root / "1.png")
-    assert problems[0].found == "a mask of 32×20 pixels"
-    assert problems[0].expected == "32×24, as its image 1.jpg"
+    assert problems[0].found == "a mask of 32×20 pixels for 1.jpg"
+    assert problems[0].expected == "32×24, as its image"
 
 
 def test_unreadable_mask_is_refused(tmp_path: Path) -> None:

@@ -225,3 +225,12 @@ def test_everything_wrong_is_listed_at_once(tmp_path: Path) -> None:
 def test_the_same_labels_in_two_files_are_refused(tmp_path: Path) -> None:
     root = make(make(tmp_path / "raw"), FILES[2])
     assert all("twice" in problem.found for problem in refused(root)[:2])
+
+
+def test_a_table_saved_with_semicolons_is_refused_once(tmp_path: Path) -> None:
+    root = make(tmp_path / "raw", FILES[2])
+    text = (root / FILES[2]).read_text()
+    (root / FILES[2]).write_text(text.replace(",", ";"))
+    problem = refused(root)[0]
+    assert problem.where == f"{root / FILES[2]}:1"
+    assert problem.expected == "commas, as VIA writes them"

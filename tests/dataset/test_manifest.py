@@ -14,6 +14,7 @@ from defectseg.dataset.manifest import (
     assign_splits,
     data_sha256,
     divide,
+    group_keys,
     read_manifest,
     write_manifest,
 )
@@ -245,3 +246,11 @@ def test_the_data_hash_is_that_of_the_data_wherever_it_lies(prepared: Path, tmp_
     assert data_sha256(moved) == data_sha256(read_manifest(prepared))
     other = [dataclasses.replace(moved[0], split="of another"), *moved[1:]]
     assert data_sha256(other) != data_sha256(moved)
+
+
+def test_what_hangs_together_by_content_or_origin_has_the_smallest_hash_as_its_key() -> None:
+    # d and b by their origin x; that b, and c, by the content of a copy of b of the origin y.
+    contents = ["d", "b", "b", "c", "a", "e", "e"]
+    origins = ["x", "x", "y", "y", "", "", ""]
+    assert group_keys(contents, origins) == ["b", "b", "b", "b", "a", "e", "e"]
+    assert group_keys(contents[::-1], origins[::-1]) == ["e", "e", "a", "b", "b", "b", "b"]

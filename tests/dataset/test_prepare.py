@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from defectseg.annotations.ellipse import Ellipse
 from defectseg.dataset.manifest import COLUMNS, read_manifest
@@ -14,7 +14,7 @@ from defectseg.dataset.prepare import ProductSummary, prepare
 from defectseg.errors import ConfigError, DataError
 from defectseg.image_io import read_image, read_mask, write_gray
 from defectseg.pictures import RED
-from tests.annotations import test_cvat
+from tests.annotations import test_cvat, test_labelme
 from tests.annotations.folders import HEIGHT, WIDTH, noise, refused, write_images, write_lines
 
 TILTED = Ellipse(6, 3, 0.6, 20, 9)
@@ -226,6 +226,22 @@ def test_copies_of_an_image_share_its_split_and_are_counted(tmp_path: Path) -> N
         assert split_of[number] == split_of[number + 100] == split_of[number + 200]
 
 
+def test_changed_copies_of_a_photograph_share_its_split(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    names = [f"{folder}/{n}_png.rf.{folder}.png" for n in range(10) for folder in ("train", "test")]
+    write_images(raw, "good.png")
+    for name in names:
+        write_images((raw / name).parent, Path(name).name)
+    write_lines(raw / "labels.csv", *(f"{name},5,3,0,10,10" for name in names))
+    prepare(raw, tmp_path / "out", val=0.3, test=0.3)
+    splits: dict[str, set[str]] = {}
+    for sample in read_manifest(tmp_path / "out"):
+        splits.setdefault(sample.image.name.partition(".rf.")[0], set()).add(sample.split)
+    assert len(splits) == 11
+    assert all(len(own) == 1 for own in splits.values())
+    assert set.union(*splits.values()) == {"train", "val", "test"}
+
+
 @pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.2), (0.2, 1.2)])
 def test_shares_that_leave_nothing_for_training_are_refused(
     tmp_path: Path, val: float, test: float
@@ -321,9 +337,37 @@ def test_product_without_good_images_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(raw / "bolt")
     (problem,) = refused(raw)
     assert (problem.where, problem.found) == (
-        str(raw / "bolt"),
-        "no good images of this product",
+        str(raw),
+        "no good images of the product 'bolt'",
     )
+    assert "the first folder of a path is its product, here bolt, gear" in problem.expected
+    assert "--defect-label" not in problem.fix
+
+
+def test_product_without_good_images_may_have_shapes_that_are_no_defects(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")
+    text = (raw / "annotations.xml").read_text()
+    part = '<polygon label="part" points="1,1;9,1;9,9"/>'
+    (raw / "annotations.xml").write_text(text.replace('<tag label="seen"', f'{part}<tag label="x"'))
+    (problem,) = refused(raw)
+    assert "(part, scratch, stain), name those that are: --defect-label." in problem.fix
+    assert "product, here" not in problem.expected
+
+
+def test_label_of_an_image_that_exif_turns_is_refused_with_the_reason(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for name in ("1.png", "2.png"):
+        path = raw / "images" / "gear" / name
+        with Image.open(path) as picture:
+            # The second is another picture, on its side.
+            picture = picture.rotate(90, expand=True) if name == "2.png" else picture.copy()
+        picture.save(path, exif=exif if name == "1.png" else None)
+    first, second, _ = refused(raw)  # no defective image is left
+    assert first.found == "an image of 24×32 pixels, turned as its EXIF orientation says"
+    assert "32×24" in first.expected
+    assert second.found == "an image of 24×32 pixels"
 
 
 def test_no_defective_images_at_all_is_refused(tmp_path: Path) -> None:
@@ -386,7 +430,7 @@ def test_all_problems_of_all_kinds_are_listed_at_once(tmp_path: Path) -> None:
         f"{labels}:6",  # outside
         str(raw / "gear_def" / "8.png"),  # without a row
         str(raw / "bolt_def" / "1.png"),  # unreadable
-        str(raw / "bolt"),  # no good images
+        str(raw),  # no good images of bolt
     }
 
 
@@ -415,3 +459,28 @@ def test_bad_rows_are_refused_also_when_unmatched_are_left_out(tmp_path: Path) -
     raw = make(tmp_path / "raw", "1 5 bad 0 1 1", "9 5 3 0 1 1")
     (problem,) = refused(raw, leave_out=True)
     assert problem.found == "semi_minor = 'bad'"
+
+
+@pytest.mark.parametrize("layout", ["table", "labelme"])
+def test_row_is_not_left_out_where_its_image_would_count_as_good(
+    tmp_path: Path, layout: str
+) -> None:
+    raw = tmp_path / "raw"
+    if layout == "table":
+        write_images(raw, "1.png", "2.png", "3.png")
+        # The second row means 2.png.
+        write_lines(raw / "labels.csv", "1.png,5,3,0,10,10", "no2.png,5,3,0,10,10")
+    else:
+        test_labelme.make(raw)
+        test_labelme.make(raw, lambda own: own.update(imagePath="no2.png"), name="gear/no2.json")
+    reason, row = refused(raw, leave_out=True)
+    assert "count as good because no row names them" in reason.found
+    assert "no2.png" in row.found
+
+
+def test_images_that_are_good_because_no_row_names_them_are_counted(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_images(raw, "1.png", "2.png", "3.png", "4.png")
+    write_lines(raw / "labels.csv", "1.png,5,3,0,10,10", "4.png,,,,,")
+    _, (summary,) = prepare(raw, tmp_path / "out", leave_out_unmatched=True)
+    assert (summary.good, summary.good_as_unnamed) == (3, 2)

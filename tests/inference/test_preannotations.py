@@ -122,6 +122,12 @@ def test_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert output.read_text() == "mine"
 
 
+def test_results_in_parquet_are_refused_with_what_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "results" / "predictions.parquet").mkdir(parents=True)
+    with pytest.raises(DataError, match="Predict anew with --format csv"):
+        preannotate(tmp_path / "results", tmp_path / "out.xml", tool="cvat")
+
+
 def damage(results: Path, kind: str) -> None:
     table = results / ("defects.csv" if kind.startswith("defect") else "predictions.csv")
     text = table.read_text(encoding="utf-8")
