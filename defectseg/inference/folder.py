@@ -116,7 +116,7 @@ def predict_folder(
         worst.add(row)
         on_image(row, len(found))
 
-    with _open_inspector(bundle, engine, len(found)) as inspector:
+    with _open_inspector(bundle, engine, source, len(found)) as inspector:
         run = {
             "defectseg": __version__,
             "bundle": str(bundle.folder),
@@ -177,12 +177,12 @@ class LocalInspector:
 
 @contextmanager
 def _open_inspector(
-    bundle: Bundle, engine: EngineChoice, count: int
+    bundle: Bundle, engine: EngineChoice, source: Path, count: int
 ) -> Iterator["LocalInspector | RayJob"]:
     if engine == "ray":
         from defectseg.inference.ray_job import open_ray_job
 
-        with open_ray_job(bundle) as job:
+        with open_ray_job(bundle, source) as job:
             yield job
     else:
         # A single image is answered soonest by all cores together.
