@@ -125,7 +125,7 @@ def predict_folder(
             "engine": inspector.engine,
             "precision": inspector.precision,
             "product": product,
-            "input": str(source),
+            "input": str(source.absolute()),
             "table": table,
         }
         if resume:
@@ -234,7 +234,14 @@ def _check_same_run(output: Path, run: Mapping[str, Any]) -> None:
         return  # it was killed before it began
     try:
         before = json.loads((output / RUN).read_bytes())
-        differing = [name for name, value in run.items() if before.get(name) != value]
+        # Of the bundle the hashes are enough, wherever it lies now.
+        named = {name: value for name, value in run.items() if name != "bundle"}
+        differing = [
+            name
+            for name, value in named.items()
+            if (before.get(name) != value)
+            and not (name == "input" and _are_one_folder(before.get(name), value))
+        ]
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(
             f"{output / RUN} does not tell how the results in {output} were made, so that they "
@@ -246,6 +253,10 @@ def _check_same_run(output: Path, run: Mapping[str, Any]) -> None:
             f"{output} holds results that were made otherwise: {what}. Name another folder, "
             "without --resume."
         )
+
+
+def _are_one_folder(before: object, now: str) -> bool:
+    return isinstance(before, str) and Path(before).resolve() == Path(now).resolve()
 
 
 def _is_done(
