@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -199,20 +200,11 @@ def test_workers_killed_midway_by_an_image_cost_no_row_but_its_own(
 @pytest.fixture(scope="module")
 def shards(
     bundle_folder: Path, images: Path, cluster: list[int], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """Parquet by ``python predict.py``, which joins the cluster."""
+) -> tuple[Path, Result]:
+    """Parquet, as `defectseg predict` writes it."""
     out = tmp_path_factory.mktemp("shards") / "out"
     words = ["--model", bundle_folder, "--input", images, "--output", out, "--product", "Class1"]
-    run = subprocess.run(
-        [sys.executable, "predict.py", *map(str, words), *OPTIONS],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    return out, run
+    return out, CliRunner().invoke(app, ["predict", *map(str, words), *OPTIONS])
 
 
 def plain(folder: Path) -> list[dict[str, str]]:
@@ -231,12 +223,12 @@ def plain(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_cluster_writes_the_same_rows_as_parquet_and_says_nothing(
-    shards: tuple[Path, subprocess.CompletedProcess[str]], local: Path
+    shards: tuple[Path, Result], local: Path
 ) -> None:
     from pyarrow import parquet
 
     out, run = shards
-    assert run.returncode == 1, run.stdout + run.stderr
+    assert run.exit_code == 1, run.output
     assert run.stderr.strip() == ""
     lines = run.stdout.splitlines()
     assert len(lines) == 3
@@ -268,7 +260,7 @@ def test_a_cluster_writes_the_same_rows_as_parquet_and_says_nothing(
 
 
 def test_shards_of_an_interrupted_run_are_gone_on_with(
-    shards: tuple[Path, subprocess.CompletedProcess[str]],
+    shards: tuple[Path, Result],
     bundle_folder: Path,
     images: Path,
     cluster: list[int],
