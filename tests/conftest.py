@@ -121,6 +121,27 @@ def prepared(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def mlflow_store(shared: Path) -> Path:
+    """MLflow's store, to be copied beside a run: its making takes ten seconds of a processor.
+
+    It was made by a training that did not begin, of the experiment "none".
+    """
+    from defectseg.errors import ConfigError
+    from defectseg.tracking import STORE, MlflowRun
+
+    def make(folder: Path) -> None:
+        told: list[str] = []
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(ConfigError):  # noqa: PT012
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            with MlflowRun(folder / "none", "none", told.append):
+                raise ConfigError("the folder holds something already")
+        assert told == []
+        assert [path.name for path in folder.iterdir()] == [STORE]
+
+    return make_once(shared / "tracked", make) / STORE
+
+
+@pytest.fixture(scope="session")
 def bundle_folder(prepared: Path, shared: Path) -> Path:
     """A bundle, really trained for a few seconds. Not a good model, but a whole one."""
     from defectseg.commands import training

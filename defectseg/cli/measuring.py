@@ -75,7 +75,8 @@ def compare(
 ) -> None:
     """Show trainings side by side: where their settings differ, figures, curves.
 
-    What is said of the others is said beside the first, image by image, on the same test images.
+    What is said of the others is said beside the first that kept its answers, image by image, on
+    the same test images.
 
     Example: `defectseg compare runs/demo/bundle runs/parts/model --output runs/parts/comparison`
     (after that of train)

@@ -19,7 +19,10 @@ _LITTLE_MEMORY_GB = 4  # a training of configs/demo.yaml takes 2 to 3
 _LITTLE_DISK_GB = 5
 _PORT = 8000  # of `defectseg line`
 _MEMORY = Path("/proc/meminfo")
-_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
+# Of a container: what it may take, what it has taken, and of what kind that is.
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_MEMORY_TAKEN = Path("/sys/fs/cgroup/memory.current")
+_MEMORY_KINDS = Path("/sys/fs/cgroup/memory.stat")
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -91,12 +94,20 @@ def _memory() -> Finding:
     total, free = (int(kib[key]) * 1024 / _GB for key in ("MemTotal", "MemAvailable"))
     limit = _read(_MEMORY_LIMIT).strip()
     if limit.isdecimal():
-        total, free = min(total, int(limit) / _GB), min(free, int(limit) / _GB)
+        total = min(total, int(limit) / _GB)
+        free = min(free, max(0.0, (int(limit) - _taken_bytes()) / _GB))
     found = f"{free:.1f} of {total:.1f} GB free"
     if free < _LITTLE_MEMORY_GB:
         advice = "enough to predict, little to train: lower train.batch_size and train.cache_mb"
         return Finding(MACHINE, "memory", "note", found, advice)
     return Finding(MACHINE, "memory", "ok", found)
+
+
+def _taken_bytes() -> int:
+    """Return what a container has taken, less what the system gives back when it is needed."""
+    taken = _read(_MEMORY_TAKEN).strip()
+    files = re.search(r"^inactive_file (\d+)$", _read(_MEMORY_KINDS), re.MULTILINE)
+    return int(taken) - (int(files[1]) if files else 0) if taken.isdecimal() else 0
 
 
 def _disk() -> Finding:

@@ -15,13 +15,15 @@ from defectseg.inference.verdict import Outcome
 # Where a run reads and writes; whether the data are the same is told by their hash.
 _PLACES = ("data", "run")
 _SEED = "train.seed"
+# Of each pair of runs: of IoU, of escapes, of overkill, of stops by the gate.
+_STATEMENTS = 4
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Discordance:
-    """How many images only the one of two runs gets wrong.
+    """How many images only the one of two runs gets wrong, or stops.
 
     Attributes
     ----------
@@ -37,22 +39,25 @@ class Discordance:
 
 @dataclass(frozen=True)
 class Difference:
-    """A run beside the first one, image by image, on the same test images.
+    """A run beside the reference, image by image, on the same test images.
 
     Attributes
     ----------
     first, other : str
+        The reference, and the run beside it.
     confidence : float
-        Of the interval, and of what is called a difference: with several runs beside the first
-        more than 0.95, so that of all that is said of them something is wrong in 5 % of cases at
-        most (Bonferroni).
+        Of the interval, and of what is called a difference: more than 0.95, so that of all that is
+        said of all runs, four statements of each, something is wrong in 5 % of cases at most
+        (Bonferroni).
     iou_images : int
         Defective images that both could read.
     iou_mean : float or None
         Of the other's IoU less that of the first.
     iou_low, iou_high : float or None
         Its interval (Student's t, of the differences).
-    escapes, overkill : Discordance
+    escapes, overkill, stops : Discordance
+        Defective images passed, good ones rejected, and any that the gate stops: who stops all of
+        them passes none, and inspects none.
     """
 
     first: str
@@ -64,6 +69,7 @@ class Difference:
     iou_high: float | None
     escapes: Discordance
     overkill: Discordance
+    stops: Discordance
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
@@ -123,11 +129,14 @@ def _group(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[li
 
 
 def compare_with_first(runs: Sequence[RunRecord]) -> list[Difference]:
-    """Compare runs with the first finished one that kept its answers, on the same test images."""
+    """Compare runs with the reference, on the same test images.
+
+    The reference is the first one that kept its answers to test images.
+    """
     able = [run for run in runs if run.answers is not None and "test" in run.figures]
     pairs = [(other, _paired(able[0], other)) for other in able[1:]]
     known = [(other, both) for other, both in pairs if both is not None]
-    confidence = 1 - 0.05 / max(1, len(known))
+    confidence = 1 - 0.05 / (_STATEMENTS * max(1, len(known)))
     return [_differ(able[0].name, other.name, both, confidence) for other, both in known]
 
 
@@ -145,6 +154,7 @@ def _differ(first: str, other: str, both: pd.DataFrame, confidence: float) -> Di
         iou_high=high,
         escapes=_discordance(defective, Outcome.PASS),
         overkill=_discordance(good, Outcome.FAIL),
+        stops=_discordance(both, Outcome.RETAKE),
     )
 
 

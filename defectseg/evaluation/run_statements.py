@@ -47,6 +47,7 @@ def write_findings(runs: Sequence[RunRecord]) -> list[str]:
     differences = compare_with_first(runs)
     findings = [_tell_difference(own) for own in differences]
     if differences:
+        findings = _tell_reference(runs, differences[0].first) + findings
         findings.append(
             "These are differences between networks as they are. Trained again with another seed, "
             "each is another network: whether a setting makes the difference, only several seeds "
@@ -67,11 +68,29 @@ def _sides(groups: Sequence[Sequence[RunRecord]]) -> str:
     return "; against ".join(", ".join(run.name for run in group) for group in groups)
 
 
+def _tell_reference(runs: Sequence[RunRecord], reference: str) -> list[str]:
+    """Return which run the others are beside, and why, if it is not the one named first."""
+    first = runs[0]
+    if first.name == reference:
+        return []
+    if not first.figures:
+        reason = "is not finished" if first.state == "unfinished" else f"is {first.state}"
+    elif "test" not in first.figures:
+        reason = "has no test images"
+    else:
+        reason = "kept no answers image by image"
+    return [
+        f"The others are compared with {reference}, the first that kept its answers: {first.name} "
+        f"{reason}."
+    ]
+
+
 def _tell_difference(own: Difference) -> str:
     parts = [
         _tell_iou(own),
         _tell_discordance("escapes", own.escapes, own),
         _tell_discordance("overkill", own.overkill, own),
+        _tell_discordance("stops by the gate", own.stops, own),
     ]
     return f"{own.other} beside {own.first}, on the same test images: {'; '.join(parts)}."
 
@@ -100,8 +119,8 @@ def _tell_discordance(what: str, counted: Discordance, own: Difference) -> str:
         else f"no difference of {what} is shown"
     )
     return (
-        f"{verdict}: {counted.only_other} only here, {counted.only_first} only there "
-        f"(p = {counted.p_value:.2g})"
+        f"{verdict}: {counted.only_other} only by {own.other}, {counted.only_first} only by "
+        f"{own.first} (p = {counted.p_value:.2g})"
     )
 
 

@@ -116,7 +116,7 @@ def predict_folder(
         worst.add(row)
         on_image(row, len(found))
 
-    with _open_inspector(bundle, engine, len(found)) as inspector:
+    with _open_inspector(bundle, engine, source, len(found)) as inspector:
         run = {
             "defectseg": __version__,
             "bundle": str(bundle.folder),
@@ -125,7 +125,7 @@ def predict_folder(
             "engine": inspector.engine,
             "precision": inspector.precision,
             "product": product,
-            "input": str(source),
+            "input": str(source.absolute()),
             "table": table,
         }
         if resume:
@@ -177,12 +177,12 @@ class LocalInspector:
 
 @contextmanager
 def _open_inspector(
-    bundle: Bundle, engine: EngineChoice, count: int
+    bundle: Bundle, engine: EngineChoice, source: Path, count: int
 ) -> Iterator["LocalInspector | RayJob"]:
     if engine == "ray":
         from defectseg.inference.ray_job import open_ray_job
 
-        with open_ray_job(bundle) as job:
+        with open_ray_job(bundle, source) as job:
             yield job
     else:
         # A single image is answered soonest by all cores together.
@@ -234,7 +234,14 @@ def _check_same_run(output: Path, run: Mapping[str, Any]) -> None:
         return  # it was killed before it began
     try:
         before = json.loads((output / RUN).read_bytes())
-        differing = [name for name, value in run.items() if before.get(name) != value]
+        # Of the bundle the hashes are enough, wherever it lies now.
+        named = {name: value for name, value in run.items() if name != "bundle"}
+        differing = [
+            name
+            for name, value in named.items()
+            if (before.get(name) != value)
+            and not (name == "input" and _are_one_folder(before.get(name), value))
+        ]
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(
             f"{output / RUN} does not tell how the results in {output} were made, so that they "
@@ -246,6 +253,10 @@ def _check_same_run(output: Path, run: Mapping[str, Any]) -> None:
             f"{output} holds results that were made otherwise: {what}. Name another folder, "
             "without --resume."
         )
+
+
+def _are_one_folder(before: object, now: str) -> bool:
+    return isinstance(before, str) and Path(before).resolve() == Path(now).resolve()
 
 
 def _is_done(

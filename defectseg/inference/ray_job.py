@@ -38,6 +38,7 @@ from defectseg.inference.ray_worker import (
     Attempts,
     File,
     Model,
+    Required,
     Returned,
     Worker,
     open_model,
@@ -50,6 +51,7 @@ CHUNK = 64
 # And that a shard holds: so many that a large job does not leave a million files.
 SHARD = 256
 _REACHED_WITHIN_S = 10
+_KEPT = "What was done is kept: mend this, and go on with --resume. "
 
 
 class RayJob:
@@ -59,11 +61,13 @@ class RayJob:
     ----------
     bundle : Bundle
         Only the driver needs its folder.
+    source : Path
+        The folder of images, which every node needs.
     """
 
     in_order = False
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, source: Path) -> None:
         there = ray.cluster_resources()
         kind: EngineKind = bundle.calibration.engine
         self._needs = {"num_cpus": 1.0}
@@ -79,6 +83,7 @@ class RayJob:
         self._model = ray.put(pack_model(bundle, kind))
         # Here a network that does not run is one error, not one an actor.
         self.engine, self.precision = self._ask(_describe, self._model, needs=self._needs)
+        self._required = Required(source.absolute(), self.engine, self.precision)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._attempts = (
             ray.remote(Attempts)
@@ -121,10 +126,10 @@ class RayJob:
             )
             for n, start in enumerate(starts)
         ]
-        with _errors_named(), _data_settings():
+        with _errors_named(_KEPT), _data_settings():
             data = ray.data.from_arrow(chunks).map_batches(
                 Worker,
-                fn_constructor_args=(self._model, self._attempts, *wanted),
+                fn_constructor_args=(self._model, self._attempts, self._required, *wanted),
                 batch_size=1,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(size=min(self._workers, len(chunks))),
@@ -141,7 +146,7 @@ class RayJob:
 
 
 @contextmanager
-def open_ray_job(bundle: Bundle) -> Iterator[RayJob]:
+def open_ray_job(bundle: Bundle, source: Path) -> Iterator[RayJob]:
     """Yield a job on the cluster at ``RAY_ADDRESS``, else on one that is started on this machine.
 
     Raises
@@ -154,7 +159,7 @@ def open_ray_job(bundle: Bundle) -> Iterator[RayJob]:
         if not ray.is_initialized():
             stack.callback(ray.shutdown)
             _connect(os.environ.get("RAY_ADDRESS", ""))
-        yield RayJob(bundle)
+        yield RayJob(bundle, source)
 
 
 def _connect(address: str) -> None:
@@ -202,7 +207,7 @@ def _absolute(files: Iterable[File]) -> list[File]:
 
 
 @contextmanager
-def _errors_named() -> Iterator[None]:
+def _errors_named(kept: str = "") -> Iterator[None]:
     """Turn what Ray raises into an error for the user; one of ours comes as it was."""
     try:
         yield
@@ -210,10 +215,10 @@ def _errors_named() -> Iterator[None]:
         cause = error.cause if isinstance(error, RayTaskError) else error
         if isinstance(cause, DefectsegError):
             raise cause from error
-        last = str(cause).strip().splitlines()[-1]
+        lines = str(cause).strip().splitlines()
+        what = ": ".join([type(cause).__name__, *lines[-1:]])
         raise DefectsegError(
-            f"The Ray job failed: {type(cause).__name__}: {last}. What was done is kept: mend "
-            "this, and go on with --resume. defectseg must be installed on every node, in one "
+            f"The Ray job failed: {what}. {kept}defectseg must be installed on every node, in one "
             "version."
         ) from error
 

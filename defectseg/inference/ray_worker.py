@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import ray
 
 from defectseg.bundle import ENGINE, EXPORT_FILES, MODEL, Bundle
 from defectseg.config import EngineKind
-from defectseg.errors import DefectsegError
+from defectseg.errors import DataError, DefectsegError, Problem
 from defectseg.image_io import FoundFile, encode_mask, printable
 from defectseg.inference.pipeline import Inspected, fail, inspect_files, is_unchanged
 from defectseg.inference.predictor import Inspection, Predictor, open_predictor
@@ -51,6 +52,23 @@ class Model:
     bundle: Bundle
     kind: EngineKind
     files: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Required:
+    """What must be so on every node.
+
+    Attributes
+    ----------
+    source : Path
+        The folder of the images.
+    engine, precision : str
+        What runs the network, as ``run.json`` tells it.
+    """
+
+    source: Path
+    engine: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,8 @@ class Worker:
     ----------
     model : ObjectRef of Model
     attempts : ActorHandle of Attempts
+    required : Required
+        Checked before the first chunk; what a constructor raises Ray does not hand on as it is.
     shards : Path or None
         The folder that each chunk is written to as a shard; only rows are returned then. None:
         pictures are returned, too.
@@ -123,15 +143,24 @@ class Worker:
     """
 
     def __init__(
-        self, model: Any, attempts: Any, shards: Path | None = None, resume: bool = False
+        self,
+        model: Any,
+        attempts: Any,
+        required: Required,
+        shards: Path | None = None,
+        resume: bool = False,
     ) -> None:
         self._predictor = open_model(ray.get(model))
         self._attempts = attempts
+        self._required: Required | None = required
         self._shards = shards
         self._resume = resume
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Inspect the chunk that is in a table's only row."""
+        if self._required is not None:
+            _check_node(self._required, self._predictor)
+            self._required = None
         (chunk,) = batch.to_pylist()
         number, files = chunk["number"], pickle.loads(chunk["files"])
         if self._shards is None:
@@ -198,6 +227,33 @@ class Worker:
 
         for inspected in inspect_files(files, self._predictor, keep, workers=1):
             yield inspected, pictures.pop(inspected.row["image"], _NONE)
+
+
+def _check_node(required: Required, predictor: Predictor) -> None:
+    """Check that this node can do its share, and does it as the others do."""
+    node = f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
+    try:
+        with os.scandir(required.source) as entries:
+            found = "" if next(entries, None) else "an empty folder"
+    except OSError as error:
+        found = f"none ({error.strerror or error})"
+    if found:
+        # Else each of its images would be a row with ERROR, as if the files were damaged.
+        problem = Problem(
+            str(required.source),
+            found,
+            "the folder of images, as on the driver",
+            "Mount it there, and go on with --resume.",
+        )
+        raise DataError(f"Node {node} of the Ray cluster has no images.", [problem])
+    engine = predictor.engine
+    if (engine.name, engine.precision) != (required.engine, required.precision):
+        raise DefectsegError(
+            f"Node {node} of the Ray cluster runs the network by {engine.name} in "
+            f"{engine.precision}, another by {required.engine} in {required.precision}: they may "
+            "answer otherwise, and run.json would be untrue. Expected nodes of one kind; run one "
+            "job for each kind, each with its own folders."
+        )
 
 
 def pack(returned: Returned) -> pa.Table:

@@ -188,10 +188,11 @@ class _Judge:
         remarks = list(unknown)
         if not unknown and broken >= _MOST_BROKEN:
             like = self._broken.find(point)
+            more = f"{100 * like.escape_rise:.0f}"
+            escapes = "" if more == "0" else f", and up to {more} % more defects may escape"
             remarks.append(
                 f"likely {describe_cause(like.kinds)}: on images like it the model may keep only "
-                f"{100 * like.iou_share:.0f} % of its IoU, and up to "
-                f"{100 * like.escape_rise:.0f} % more defects may escape"
+                f"{100 * like.iou_share:.0f} % of its IoU{escapes}"
             )
         elif not unknown and unusual:
             cause = describe_cause(nearest.kinds)

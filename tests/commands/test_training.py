@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from tests.conftest import break_image, make_config
 
 
 @pytest.fixture(scope="module")
-def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(prepared: Path, mlflow_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training without Class5_def, one of whose test images can no longer be read."""
     folder = tmp_path_factory.mktemp("faulty")
+    shutil.copytree(mlflow_store, folder / "mlflow")
     data = break_image(prepared, folder, "test")
     config = make_config(data, folder / "run", epochs=1, leave_out=["Class5_def"])
     with training.out.capture() as printed:

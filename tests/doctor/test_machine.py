@@ -32,17 +32,32 @@ def test_the_processor_decides_what_int8_is_worth(
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected", "state"),
-    [("max", "12.0 of 20.0 GB free", "ok"), ("2000000000", "2.0 of 2.0 GB free", "note")],
+    ("limit", "taken", "expected", "state"),
+    [
+        ("max", "1500000000", "12.0 of 20.0 GB free", "ok"),
+        ("2000000000", "", "2.0 of 2.0 GB free", "note"),
+        # Of 3.5 GB taken, 0.5 GB are files that were read and are not needed any more.
+        ("6000000000", "3500000000", "3.0 of 6.0 GB free", "note"),
+        ("6000000000", "6600000000", "0.0 of 6.0 GB free", "note"),
+    ],
 )
 def test_a_containers_memory_is_what_it_may_take(
-    limit: str, expected: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: str,
+    taken: str,
+    expected: str,
+    state: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # 20e9 / 1024 and 12e9 / 1024 KiB.
     (tmp_path / "info").write_text("MemTotal:  19531250 kB\nMemAvailable:  11718750 kB\n")
     (tmp_path / "limit").write_text(f"{limit}\n")
     monkeypatch.setattr(machine, "_MEMORY", tmp_path / "info")
+    (tmp_path / "kinds").write_text("file 700000000\ninactive_file 500000000\n")
+    (tmp_path / "taken").write_text(f"{taken}\n")
     monkeypatch.setattr(machine, "_MEMORY_LIMIT", tmp_path / "limit")
+    monkeypatch.setattr(machine, "_MEMORY_TAKEN", tmp_path / "taken")
+    monkeypatch.setattr(machine, "_MEMORY_KINDS", tmp_path / "kinds")
     found = find(examine_machine(), "memory")
     assert (found.found, found.state) == (expected, state)
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -242,6 +243,7 @@ def test_run_says_what_was_done_and_adds_up(hostile: Results, bundle_folder: Pat
     assert run["precision"] == calibration.engine
     assert run["finished"]
     assert run["input"] == str(hostile.source)
+    assert Path(run["input"]).is_absolute()
 
 
 def test_report_shows_every_row_and_reaches_for_nothing_outside(hostile: Results) -> None:
@@ -406,3 +408,24 @@ def test_large_image_is_inspected_at_its_own_size(bundle_folder: Path, tmp_path:
     assert not result.outcomes["ERROR"]
     assert read_image(tmp_path / "out" / "masks" / "large.png").shape == (1500, 2000)
     assert read_image(tmp_path / "out" / "overlays" / "large.jpg").shape[:2] == (1500, 2000)
+
+
+def test_a_run_is_gone_on_with_by_the_same_folders_named_otherwise(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gray(tmp_path / "one" / "a.png", draw("Class1", 1))
+    monkeypatch.chdir(tmp_path)
+    Path("model").symlink_to(bundle_folder)
+    own, out = load_bundle(Path("model")), Path("out")
+    predict_folder(own, Path("one"), out, product="Class1")
+    record = json.loads((out / "run.json").read_text())
+    for before in (record, record | {"input": "one"}):  # earlier versions wrote it as it was given
+        (out / "run.json").write_text(json.dumps(before))
+        same = tmp_path / "one"
+        result = predict_folder(
+            load_bundle(bundle_folder), same, out, product="Class1", resume=True
+        )
+        assert result.resumed == 1
+    shutil.copytree("one", "other")
+    with pytest.raises(DataError, match="input was"):
+        predict_folder(own, Path("other"), out, product="Class1", resume=True)

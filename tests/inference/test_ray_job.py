@@ -3,32 +3,35 @@
 import csv
 import io
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
 from defectseg.bundle import load_bundle
 from defectseg.cli import app
 from defectseg.dataset.synthetic import generate_sample
-from defectseg.errors import ConfigError
+from defectseg.errors import ConfigError, DataError, DefectsegError
 from defectseg.image_io import FoundFile, write_gray
 from defectseg.inference.folder import predict_folder
 from defectseg.inference.results import Row
 
 ROOT = Path(__file__).parents[2]
 CAFE = os.fsdecode(b"caf\xe9.png")  # not valid UTF-8
-COUNT = 100
+COUNT = 40
 POISON = "poison.png"
 LONG = "n" * 255
 OPTIONS = ("--engine", "ray", "--format", "parquet")
@@ -81,7 +84,10 @@ def local(bundle_folder: Path, images: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[list[int]]:
-    """A cluster of two nodes, at ``RAY_ADDRESS``; yields the ids of their processes."""
+    """A cluster of two nodes, at ``RAY_ADDRESS``, joined once; yields the ids of their processes.
+
+    It is the only one: each costs ten seconds of a processor.
+    """
     pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -89,11 +95,14 @@ def cluster() -> Iterator[list[int]]:
         import ray
         from ray.cluster_utils import Cluster
 
+        from defectseg.inference.ray_job import _connect
+
         own = Cluster()
         try:
             for _ in range(2):
                 own.add_node(num_cpus=1, object_store_memory=80 << 20, include_dashboard=False)
             patch.setenv("RAY_ADDRESS", own.address)
+            _connect(own.address)
             raylets = [
                 process.process.pid
                 for node in own.list_all_nodes()
@@ -128,19 +137,24 @@ def pictures(output: Path) -> dict[str, bytes]:
 
 
 def start_poisoned() -> type:
-    """Return a worker whose process dies of one image, as by a decoder's fault."""
-    from defectseg.inference.ray_worker import Worker
+    """Return a worker whose process is killed midway in a chunk, by one image."""
+    from defectseg.inference import ray_worker
 
-    class Poisoned(Worker):  # within a function: Ray brings it to the nodes as it is
-        def _inspect(self, files: list[tuple[FoundFile, str | None]]) -> object:  # type: ignore[override]
-            if any(file.relative == POISON for file, _ in files):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super()._inspect(files)
+    class Poisoned(ray_worker.Worker):  # within a function: Ray brings it to the nodes as it is
+        def __init__(self, *words: Any) -> None:
+            super().__init__(*words)
+            ray_worker._MOST_DEATHS = 1  # each costs seconds
+
+        def _inspect(self, files: Sequence[tuple[FoundFile, str | None]]) -> Iterator[Any]:
+            for own in files:
+                if own[0].relative == POISON:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield from super()._inspect([own])
 
     return Poisoned
 
 
-def test_workers_killed_midway_and_an_image_that_kills_them_cost_no_row(
+def test_workers_killed_midway_by_an_image_cost_no_row_but_its_own(
     bundle_folder: Path,
     images: Path,
     local: Path,
@@ -153,21 +167,18 @@ def test_workers_killed_midway_and_an_image_that_kills_them_cost_no_row(
 
     monkeypatch.setattr(ray_job, "CHUNK", 8)
     monkeypatch.setattr(ray_job, "Worker", start_poisoned())
-    killed: list[int] = []
-    nodes = set()
+    pids, nodes = set(), set()
 
-    def kill_one(row: Row, total: int) -> None:
-        actors = find_actors(cluster)
-        nodes.update(raylet for raylet, _ in actors)
-        if not killed:
-            actors[0][1].kill()
-            killed.append(actors[0][1].pid)
+    def look(row: Row, total: int) -> None:
+        for raylet, worker in find_actors(cluster):
+            pids.add(worker.pid)
+            nodes.add(raylet)
 
     out = tmp_path / "out"
     bundle = load_bundle(bundle_folder)
-    result = predict_folder(bundle, images, out, product="Class1", engine="ray", on_image=kill_one)
+    result = predict_folder(bundle, images, out, product="Class1", engine="ray", on_image=look)
     assert capfd.readouterr() == ("", "")
-    assert killed
+    assert len(pids) > len(cluster)  # others came for those that were killed
     assert nodes == set(cluster)
     rows, expected = read(out / "predictions.csv"), read(local / "predictions.csv")
     assert len(rows) == len(expected) == result.outcomes.total() == COUNT + 8
@@ -188,22 +199,12 @@ def test_workers_killed_midway_and_an_image_that_kills_them_cost_no_row(
 
 @pytest.fixture(scope="module")
 def shards(
-    bundle_folder: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """Parquet by ``python predict.py``, which starts a cluster of its own."""
-    pytest.importorskip("ray")
+    bundle_folder: Path, images: Path, cluster: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Result]:
+    """Parquet, as `defectseg predict` writes it."""
     out = tmp_path_factory.mktemp("shards") / "out"
     words = ["--model", bundle_folder, "--input", images, "--output", out, "--product", "Class1"]
-    run = subprocess.run(
-        [sys.executable, "predict.py", *map(str, words), *OPTIONS],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", "RAY_ADDRESS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    return out, run
+    return out, CliRunner().invoke(app, ["predict", *map(str, words), *OPTIONS])
 
 
 def plain(folder: Path) -> list[dict[str, str]]:
@@ -221,13 +222,13 @@ def plain(folder: Path) -> list[dict[str, str]]:
     ]
 
 
-def test_a_cluster_started_here_writes_the_same_rows_as_parquet_and_says_nothing(
-    shards: tuple[Path, subprocess.CompletedProcess[str]], local: Path
+def test_a_cluster_writes_the_same_rows_as_parquet_and_says_nothing(
+    shards: tuple[Path, Result], local: Path
 ) -> None:
     from pyarrow import parquet
 
     out, run = shards
-    assert run.returncode == 1, run.stdout + run.stderr
+    assert run.exit_code == 1, run.output
     assert run.stderr.strip() == ""
     lines = run.stdout.splitlines()
     assert len(lines) == 3
@@ -259,7 +260,7 @@ def test_a_cluster_started_here_writes_the_same_rows_as_parquet_and_says_nothing
 
 
 def test_shards_of_an_interrupted_run_are_gone_on_with(
-    shards: tuple[Path, subprocess.CompletedProcess[str]],
+    shards: tuple[Path, Result],
     bundle_folder: Path,
     images: Path,
     cluster: list[int],
@@ -295,6 +296,76 @@ def test_shards_of_an_interrupted_run_are_gone_on_with(
     ]
 
 
+def test_nodes_without_the_images_are_one_error_and_no_damaged_files(
+    bundle_folder: Path, cluster: list[int], tmp_path: Path
+) -> None:
+    from defectseg.inference.ray_job import open_ray_job
+    from defectseg.inference.results import Results
+
+    absent = tmp_path / "mount"
+    file = FoundFile(absent / "a.png", "a.png")
+    with (
+        open_ray_job(load_bundle(bundle_folder), absent) as job,
+        Results(tmp_path / "out", {"a.png": "a.png"}) as results,
+        pytest.raises(DataError, match=r"Node .+ has no images") as caught,
+    ):
+        list(job.inspect([(file, "Class1")], results))
+    assert f"{absent}: found none (No such file or directory)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [("", "found an empty folder"), ("bf16", "of the Ray cluster runs the network by openvino in")],
+)
+def test_a_node_checks_what_it_has_before_its_first_image(
+    bundle_folder: Path,
+    tmp_path: Path,
+    precision: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = pytest.importorskip("ray")
+    from defectseg.inference.ray_worker import Required, Worker, pack_model
+
+    for pool in ("INTRAOP", "INTEROP"):
+        monkeypatch.setenv(f"TF_NUM_{pool}_THREADS", "1")
+    monkeypatch.setattr(ray, "get", lambda given: given)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.7")
+    if precision:
+        (tmp_path / "a.png").touch()
+    bundle = load_bundle(bundle_folder)
+    model = pack_model(bundle, bundle.calibration.engine)
+    worker = Worker(model, None, Required(tmp_path, "openvino", precision or "any"))
+    with pytest.raises(DefectsegError, match=message) as caught:
+        next(worker(pa_chunk()))
+    assert "(10.0.0.7)" in str(caught.value)
+
+
+def pa_chunk() -> Any:
+    import pyarrow
+
+    return pyarrow.table({"number": [0], "files": [pickle.dumps([])]})
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ("", "The Ray job failed: MemoryError. defectseg must"),
+        ("Kept. ", "The Ray job failed: MemoryError. Kept. defectseg must"),
+    ],
+)
+def test_an_error_without_a_message_is_named_and_what_is_kept_only_where_it_is(
+    kept: str, message: str
+) -> None:
+    pytest.importorskip("ray")
+    from ray.exceptions import RayTaskError
+
+    from defectseg.inference.ray_job import _errors_named
+
+    with pytest.raises(DefectsegError, match=message), _errors_named(kept):
+        raise RayTaskError("inspect", "a trace", MemoryError())
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -310,7 +381,8 @@ def test_no_cluster_at_the_address_is_said_at_once(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("ray")
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", address)
     words = ["--model", bundle_folder, "--input", images, "--output", tmp_path / "out"]
     options = ("--product", "Class1", "--engine", "ray")
@@ -326,7 +398,7 @@ def test_without_ray_it_is_said_how_to_install_it(
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "defectseg.inference.ray_job", raising=False)
     monkeypatch.delattr("defectseg.inference.ray_job", raising=False)
-    with pytest.raises(ConfigError, match=r"pip install 'defectseg\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'ray\[data\]'"):
         predict_folder(
             load_bundle(bundle_folder), images, tmp_path / "out", product="Class1", engine="ray"
         )

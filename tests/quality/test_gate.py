@@ -179,6 +179,18 @@ def test_two_distortions_that_are_harmless_alone_are_not_trusted_together(
         assert "defocus or motion, with noise or gain" in quality.remarks[0]
 
 
+@pytest.mark.parametrize(("rise", "told"), [(0.3, True), (0.004, False), (0, False)])
+def test_escapes_are_told_of_where_more_may_come(
+    rise: float, told: bool, good: list[Sample], product: ProductGate
+) -> None:
+    references = [own.model_copy(update={"escape_rise_high": rise}) for own in product.references]
+    judge = judge_of(product.model_copy(update={"references": references}))
+    quality = measure_quality(blur_defocus(read_image(good[50].image), 6), judge)
+    remark = quality.remarks[0]
+    assert "the model may keep only 0 % of its IoU" in remark
+    assert remark.endswith(", and up to 30 % more defects may escape" if told else "of its IoU")
+
+
 @pytest.mark.parametrize(
     ("kind", "level"), [("contrast", 0.004), ("haze", 0.995), ("darkening", 0.004)]
 )
