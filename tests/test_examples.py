@@ -48,7 +48,7 @@ ELSEWHERE = (
 _SMALL: dict[str, dict[str, object]] = {
     "model": {"decoder_filters": [16, 16, 8, 8, 8], "downscale": 2},
     # Less, and the network sees defects everywhere, which costs more time than it saves.
-    "train": {"epochs": 1, "passes_per_epoch": 4, "statistics_batches": 4, "learning_rate": 0.002},
+    "train": {"epochs": 1, "passes_per_epoch": 3, "statistics_batches": 4, "learning_rate": 0.002},
     "calibration": {"gate_alpha": 0.05, "sweep_images": 3, "sweep_kinds": ["gaussian_blur"]},
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from defectseg.atomic import write_atomically
 from defectseg.bundle import CALIBRATION, BundleError, finish_bundle
 from defectseg.errors import ConfigError, DefectsegError
 from defectseg.line.comparison import Recent
@@ -27,7 +28,7 @@ def change_limits(bundle: Path, **thresholds: float) -> Path:
     path = bundle / CALIBRATION
     calibration = json.loads(path.read_bytes())
     calibration["thresholds"] |= thresholds
-    path.write_text(json.dumps(calibration))
+    write_atomically(path, json.dumps(calibration))  # it may be a link to another bundle's
     finish_bundle(bundle)
     return bundle
 
@@ -37,7 +38,7 @@ def make_blind(bundle: Path) -> Path:
     path = bundle / CALIBRATION
     calibration = json.loads(path.read_bytes())
     calibration["gate"]["fixed_sharpness"] = 1e-6
-    path.write_text(json.dumps(calibration))
+    write_atomically(path, json.dumps(calibration))
     return change_limits(bundle, review=1.0, fail=1.0)
 
 

@@ -9,31 +9,12 @@ import json
 import sys
 from pathlib import Path
 
-import keras
-import pytest
 import tensorflow as tf
 
-from defectseg.config import Config, ModelSettings, load_config
+from defectseg.config import Config, load_config
 from defectseg.errors import ConfigError
-from defectseg.segmentation import training
 from defectseg.segmentation.distribution import Workers, join_workers, read_cluster
-from tests.segmentation.test_training import Silent
-
-
-def tiny_network(settings: ModelSettings, **options: object) -> keras.Model:
-    """Batch norm between two convolutions; it takes the place of the U-Net."""
-    image = keras.Input((None, None, settings.channels))
-    hidden = keras.layers.Conv2D(8, 5, padding="same", activation="relu")(image)
-    hidden = keras.layers.BatchNormalization()(hidden)
-    mask = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")(hidden)
-    return keras.Model(image, mask)
-
-
-def train_tiny(config: Config, *, workers: Workers, resume: bool = False) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "build_trainable", tiny_network)
-        patch.setattr(training, "build_unet", tiny_network)
-        training.train(config, Silent(), resume=resume, workers=workers)
+from tests.segmentation.tiny import train_tiny
 
 
 def train_on_devices(config: Config, count: int) -> None:
@@ -53,6 +34,7 @@ def train_as_worker(config: Config) -> None:
         seen["disagreement"] = str(error)
     once = config.train.model_copy(update={"epochs": 1})
     train_tiny(config.model_copy(update={"train": once}), workers=workers)
+    workers.chief_says(0)  # it has saved what they go on with
     train_tiny(config, workers=workers, resume=True)
     print(json.dumps(seen))
 

@@ -14,7 +14,7 @@ from defectseg.config import Config, dump_config
 from defectseg.errors import ConfigError, DefectsegError
 from defectseg.segmentation.distribution import Workers, read_cluster
 from tests.conftest import make_config
-from tests.segmentation.joint_training import train_tiny
+from tests.segmentation.tiny import train_tiny
 
 # Five minutes are far more than two processes need: a hang ends.
 HANG_S = 300
