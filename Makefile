@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/defectseg demo
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -34,6 +34,16 @@ def browser() -> "Iterator[Browser]":
         browser.close()
 
 
+# Files that take minutes go first: else a process is left alone with one of them in the end.
+_LONGEST = ("test_examples.py", "test_notebooks.py", "test_interruptions.py", "test_ray_job.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, in the order that processes take them."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images; the test is skipped where it is absent."""

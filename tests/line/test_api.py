@@ -20,7 +20,7 @@ from defectseg.line.assembly import Setup
 from defectseg.line.settings import LineSettings
 from tests.line.conftest import Running, draw, draw_file, run_line
 from tests.line.test_hostile import new_image
-from tests.line.test_models import change_limits
+from tests.line.test_models import change_limits, make_blind
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def shared_station(
     drift = {"every_s": 0, "median_of": 1, "baseline_medians": 20}
     settings = LineSettings(drift=drift)
     bundle = shutil.copytree(bundle_folder, folder / "bundle", copy_function=os.link)
-    # Whatever the small model says of an image that is believed, a person decides.
-    change_limits(bundle, review=0.0, fail=1.0)
+    # Whatever the small model says, a person decides.
+    change_limits(make_blind(bundle), review=0.0, fail=1.0)
     with run_line(Setup(folder / "station", bundle=bundle, settings=settings)) as running:
         yield running
 

@@ -105,7 +105,7 @@ def test_a_file_that_is_being_written_waits(start: Callable[..., Running], folde
         for first in range(0, len(data), len(data) // 8):
             file.write(data[first : first + len(data) // 8])
             file.flush()
-            time.sleep(SETTLE_S / 2)
+            time.sleep(SETTLE_S / 4)
             assert station.line.ledger.latest(9) == []
         closed = time.monotonic()
     (row,) = wait_for(station, 1)
