@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,29 @@ def test_a_store_that_fails_is_told_once_and_stops_nothing(tmp_path: Path) -> No
     (warning,) = told
     assert "the training goes on" in warning
     assert "not a database" in warning
+
+
+def test_what_a_store_missed_is_told_when_it_works_again(
+    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr("defectseg.tracking._AGAIN_S", 0.0)
+    begin(tmp_path / "run", 2)
+    store = tmp_path / STORE
+    store.write_text("no folder")
+    told: list[str] = []
+    with MlflowRun(tmp_path / "run", "any", told.append) as tracked:
+        tracked.epoch({"epoch": 1.0}, True)
+        deadline = time.monotonic() + 30
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.01)
+        store.unlink()
+        shutil.copytree(mlflow_store, store)
+        tracked.epoch({"epoch": 2.0}, True)
+    assert len(told) == 1
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    assert [step for step, _ in steps(client, read(client, "any").info.run_id, "loss")] == [1, 2]
 
 
 def test_another_store_is_named_by_the_environment(

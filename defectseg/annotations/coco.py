@@ -16,7 +16,6 @@ from typing import Any, TypeGuard
 from defectseg.annotations.ellipse import FROM_CORNER, Ellipse
 from defectseg.annotations.image_names import Entry, match_entries
 from defectseg.annotations.json_files import (
-    check_px,
     find_json,
     parse_shape_hw,
     read_json,
@@ -24,6 +23,7 @@ from defectseg.annotations.json_files import (
 )
 from defectseg.annotations.labels import DrawnImage, LabelSet, Shape, UnusableShape
 from defectseg.annotations.outline import PixelMask, Polygon
+from defectseg.annotations.tool_shapes import make_polygon
 from defectseg.errors import Problem
 
 NAME = "coco"
@@ -172,11 +172,9 @@ def _read_polygon(numbers: list[Any], where: str, label: str) -> Polygon | list[
     if len(numbers) < 6 or len(numbers) % 2:
         expected = "at least three corners, as [x, y, x, y, x, y]"
         return [Problem(where, shorten(numbers), expected, _CORRECT)]
-    problems = check_px({f"number {n}": value for n, value in enumerate(numbers)}, where)
-    if problems:
-        return problems
-    shifted = [float(value) + FROM_CORNER for value in numbers]
-    return Polygon(tuple(zip(shifted[::2], shifted[1::2], strict=True)), where, label)
+    return make_polygon(
+        [list(own) for own in zip(numbers[::2], numbers[1::2], strict=True)], where, label
+    )
 
 
 def _read_mask(

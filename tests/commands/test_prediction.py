@@ -23,9 +23,3 @@ def test_preannotate_says_what_it_wrote_and_what_it_left_out(tmp_path: Path) -> 
     status, text = run("preannotate", *options)
     assert status == 2
     assert "is left as it is" in text
-
-
-def test_help_of_preannotate_ends_with_an_example() -> None:
-    status, text = run("preannotate", "--help")
-    assert status == 0
-    assert "Example: defectseg preannotate --results runs/demo/results --format cvat" in text

@@ -1,7 +1,7 @@
 import pytest
 
 from defectseg.config import TrainSettings
-from defectseg.segmentation.pace import is_finished, learning_rate_at
+from defectseg.segmentation.pace import Monitors, Pace, is_finished, learning_rate_at
 from defectseg.segmentation.state import TrainingState
 
 
@@ -27,6 +27,26 @@ def test_a_training_ends_after_its_epochs_or_when_its_time_is_up(
     settings = TrainSettings(epochs=epochs, max_minutes=max_minutes)
     state = TrainingState(epoch, epoch, 0.5, seconds, "hash")
     assert is_finished(settings, state) == finished
+
+
+def test_the_clock_is_looked_at_once_a_step() -> None:
+    # On several machines each look is a question to the chief.
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(6.0 * len(looks))
+        return looks[-1]
+
+    settings = TrainSettings(epochs=9, max_minutes=1.0)
+    state = TrainingState(0, 0, 0.0, 0.0, "hash")
+    pace = Pace(settings, state, 100, Monitors(), clock)
+    for step in range(9):
+        pace.begin(step)
+        assert not pace.end(step, 1.0)
+    pace.begin(9)
+    # Before the first step and after each: the eleventh look is at 60 s.
+    assert pace.end(9, 1.0)
+    assert len(looks) == 11
 
 
 def test_a_constant_learning_rate_stays_after_its_warm_up() -> None:
