@@ -107,7 +107,8 @@ def _quantise(model: ov.Model, samples: Sequence[Sample], config: Config) -> ov.
     ranges = nncf.AdvancedQuantizationParameters(
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
     )
-    nncf.set_log_level(logging.ERROR)
+    # NNCF's own setter would also set whatever handlers others have put to its logger.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     # Its progress bars; in a notebook they ask for a package instead.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "install .ipywidgets.", UserWarning)
