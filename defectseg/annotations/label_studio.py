@@ -166,14 +166,14 @@ def _read_result(
                 problems.append(Problem(place, "labels without a shape", "a shape", _DRAW))
             continue
         value = item.get("value")
-        label = ", ".join(_texts(value, kind) or names.get(region, []))
+        labels = tuple(_texts(value, kind) or names.get(region, []))
         shape_hw = _shape_hw(item, place)
         if isinstance(shape_hw, Problem):
-            shapes.append(UnusableShape(label, (shape_hw,)))
+            shapes.append(UnusableShape(labels, (shape_hw,)))
             continue
         sizes.add(shape_hw)
-        shape = _read_shape(kind, value if isinstance(value, dict) else {}, shape_hw, place, label)
-        shapes.append(UnusableShape(label, tuple(shape)) if isinstance(shape, list) else shape)
+        shape = _read_shape(kind, value if isinstance(value, dict) else {}, shape_hw, place, labels)
+        shapes.append(UnusableShape(labels, tuple(shape)) if isinstance(shape, list) else shape)
     if len(sizes) > 1:
         found = " and ".join(sorted(f"{width}×{height}" for height, width in sizes))
         fix = "Export the project anew."
@@ -197,7 +197,11 @@ def _names_by_region(result: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 def _texts(value: object, key: str) -> list[str]:
     texts = value.get(key) if isinstance(value, dict) else None
-    return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
+    return (
+        [text for text in texts if isinstance(text, str) and text]
+        if isinstance(texts, list)
+        else []
+    )
 
 
 def _shape_hw(item: Mapping[str, Any], where: str) -> tuple[int, int] | Problem:
@@ -211,7 +215,7 @@ def _shape_hw(item: Mapping[str, Any], where: str) -> tuple[int, int] | Problem:
 
 
 def _read_shape(
-    kind: str, value: dict[str, Any], shape_hw: tuple[int, int], where: str, label: str
+    kind: str, value: dict[str, Any], shape_hw: tuple[int, int], where: str, labels: tuple[str, ...]
 ) -> Shape | list[Problem]:
     height, width = shape_hw
     if kind in {"ellipse", "ellipselabels"}:
@@ -220,7 +224,7 @@ def _read_shape(
             f"{name} in pixels": _to_px(value.get(name), whole) for name, whole in wholes.items()
         }
         numbers["rotation"] = value.get("rotation", 0)
-        return make_ellipse(numbers, where, label, unit=math.radians(1))
+        return make_ellipse(numbers, where, labels, unit=math.radians(1))
     if kind in {"polygon", "polygonlabels"}:
         points = value.get("points")
         if isinstance(points, list):
@@ -230,7 +234,7 @@ def _read_shape(
                 else point
                 for point in points
             ]
-        return make_polygon(points, where, label)
+        return make_polygon(points, where, labels)
     if kind in {"brush", "brushlabels"}:
         code = value.get("rle")
         try:
@@ -238,7 +242,7 @@ def _read_shape(
         except ValueError as error:
             found, expected = f"run lengths with {error}", "those of Label Studio's brush"
             return [Problem(where, found, expected, "Export the project anew.")]
-        return make_pixel_mask(painted, 0, 0, shape_hw, where, label)
+        return make_pixel_mask(painted, 0, 0, shape_hw, where, labels)
     found = f"a shape of the type {kind[:60]!r}"
     return [Problem(where, found, "ellipse, polygon or brush", _DRAW)]
 

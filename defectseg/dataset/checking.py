@@ -145,7 +145,9 @@ def find_missing_kinds(
     if len(products) > 1:
         named = f"; the first folder of a path is its product, here {_list_some(products)}"
     fix = "Add good images, or leave the product out."
-    labels = sorted({own.label for image in checked for own in image.label.shapes if own.label})
+    labels = sorted(
+        {label for image in checked for own in image.label.shapes for label in own.labels}
+    )
     if len(labels) > 1:
         fix += (
             f" If not all shapes are defects ({_list_some(labels)}), name those that are: "

@@ -31,7 +31,8 @@ class ProductSummary:
     """What was found of one product: counts of images, ellipses and rows.
 
     `good_as_unnamed` counts the good images that are so because no label names them, `shapes` the
-    shapes of each label, where labels have names; also of those left out.
+    shapes of each label, where labels have names; also of those left out. One
+    of several labels counts for each.
     """
 
     product: str
@@ -231,11 +232,11 @@ def _summarise(
             if isinstance(shape, Ellipse) and crosses_border(shape, image.shape_hw)
         ]
         shapes = Counter(
-            shape.label
+            label
             for image in labels.images
             if image.product == product
             for shape in (*image.shapes, *image.unusable)
-            if shape.label
+            for label in set(shape.labels)
         )
         summary.append(
             ProductSummary(

@@ -16,7 +16,7 @@ _TOLERANCES_PX = (0.5, 0.35, 0.2, 1e-6)
 Box = tuple[int, int, int, int]
 
 
-def trace_outlines(mask: npt.NDArray[np.uint8], label: str = "") -> list[tuple[Polygon, Box]]:
+def trace_outlines(mask: npt.NDArray[np.uint8], label: str) -> list[tuple[Polygon, Box]]:
     """Return a polygon around each connected region of a mask.
 
     Parameters
@@ -40,7 +40,7 @@ def trace_outlines(mask: npt.NDArray[np.uint8], label: str = "") -> list[tuple[P
         pixels = labels[top : top + height, left : left + width] == number
         corners_rc = _trace(binary_fill_holes(pixels))
         vertices = tuple((float(c + left + 1), float(r + top + 1)) for r, c in corners_rc)
-        outlines.append((Polygon(vertices, label=label), (left, top, width, height)))
+        outlines.append((Polygon(vertices, labels=(label,)), (left, top, width, height)))
     return outlines
 
 

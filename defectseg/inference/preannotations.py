@@ -113,7 +113,7 @@ def draw_ellipses(
             region.angle,
             region.centroid_xy[0] + 1,  # a label counts from 1
             region.centroid_xy[1] + 1,
-            label=label,
+            labels=(label,),
         )
         for region in regions
     )

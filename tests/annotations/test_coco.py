@@ -63,11 +63,11 @@ def test_images_and_shapes_are_read_with_label_size_and_place(tmp_path: Path) ->
         Polygon(((1.5, 14.5), (8, 23.7), (2.9, 21.5))),
         Polygon(((10.5, 14.5), (12.5, 14.5), (12.5, 16.5), (10.5, 16.5))),
     )
-    assert [shape.label for shape in first.shapes] == ["scratch", "scratch"]
+    assert [shape.labels for shape in first.shapes] == [("scratch",), ("scratch",)]
     assert first.shapes[1].source == f"{path}: annotations[0] (id 1): segmentation[1]"
     rectangle = PixelMask((99, 4, 20, 4, 641), (24, 32))
     assert second.shapes == (rectangle, rectangle)
-    assert [shape.label for shape in second.shapes] == ["stain", "scratch"]
+    assert [shape.labels for shape in second.shapes] == [("stain",), ("scratch",)]
     assert second.shapes[0].source == f"{path}: annotations[1] (id 2)"
     assert third.shapes == ()
     assert [image.shape_hw for image in (first, second, third)] == [(24, 32)] * 3
@@ -265,7 +265,7 @@ def test_what_is_written_is_read_back_and_has_a_score(tmp_path: Path) -> None:
     assert labels.problems == labels.images_without_row == labels.rows_without_image == ()
     drawn, good = labels.images
     assert good.shapes == ()
-    assert [shape.label for shape in drawn.shapes] == ["big & small", "'stain'"]
+    assert [shape.labels for shape in drawn.shapes] == [("big & small",), ("'stain'",)]
     assert drawn.shapes[1] == DRAWN[0].shapes[1]
     assert [own["score"] for own in data["annotations"]] == [0.9, 0.5]
     # The triangle (1, 1.5), (8.5, 2.5), (4, 8): ½·|7.5·6.5 - 3·1| = 22.875.
@@ -277,7 +277,7 @@ def test_what_is_written_is_read_back_and_has_a_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("a", "b"), [(9.5, 4), (0.6, 0.6), (90, 8), (3, 200)])
 def test_ellipse_becomes_a_polygon_close_to_it(a: float, b: float) -> None:
     angle, x, y = 0.7, 250.5, 260.5
-    image = DrawnImage("1.png", (500, 500), (Ellipse(a, b, angle, x, y, label="a"),), (1.0,))
+    image = DrawnImage("1.png", (500, 500), (Ellipse(a, b, angle, x, y, labels=("a",)),), (1.0,))
     (annotation,) = json.loads(coco.write([image]))["annotations"]
     corners = np.reshape(annotation["segmentation"][0], (-1, 2)) - (x - 0.5, y - 0.5)
     along = corners @ (math.cos(angle), math.sin(angle))

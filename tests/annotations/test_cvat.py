@@ -86,9 +86,9 @@ def test_images_and_shapes_are_read_with_label_size_and_line(tmp_path: Path) -> 
     ellipse, polygon = first.shapes
     # From the corner of the first pixel to its centre it is half a pixel, which counts as 1.
     assert ellipse == Ellipse(9.5, 4, math.radians(30), 16.8, 11.7)
-    assert (ellipse.label, ellipse.source) == ("scratch", f"{path}:{FIRST_SHAPE}")
+    assert (ellipse.labels, ellipse.source) == (("scratch",), f"{path}:{FIRST_SHAPE}")
     assert polygon == Polygon(((1.5, 14.5), (8, 23.7), (2.9, 21.5)))
-    assert (polygon.label, polygon.source) == ("stain", f"{path}:{FIRST_SHAPE + 2}")
+    assert (polygon.labels, polygon.source) == (("stain",), f"{path}:{FIRST_SHAPE + 2}")
     assert [image.shape_hw for image in labels.images] == [(24, 32)] * 3
     assert [image.product for image in labels.images] == ["gear"] * 3
     assert len(second.shapes) == 1
@@ -291,8 +291,8 @@ DRAWN = (
         'a & "b"/<1>.png',
         (24, 32),
         (
-            Ellipse(9.5, 4, -2.5, 16.25, 11.75, label="big & small"),
-            Polygon(((1.5, 2), (9, 3), (4.5, 8.5)), label="'stain'"),
+            Ellipse(9.5, 4, -2.5, 16.25, 11.75, labels=("big & small",)),
+            Polygon(((1.5, 2), (9, 3), (4.5, 8.5)), labels=("'stain'",)),
         ),
         (0.9, 0.5),
     ),
@@ -312,7 +312,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert drawn.shape_hw == (24, 32)
     ellipse, polygon = drawn.shapes
     assert polygon == DRAWN[0].shapes[1]
-    assert [shape.label for shape in drawn.shapes] == ["big & small", "'stain'"]
+    assert [shape.labels for shape in drawn.shapes] == [("big & small",), ("'stain'",)]
     assert isinstance(ellipse, Ellipse)
     # By a whole turn, as CVAT takes no negative degrees; they have two places.
     assert ellipse.angle == pytest.approx(2 * math.pi - 2.5, abs=math.radians(0.005))

@@ -65,18 +65,26 @@ def test_golden_export(tmp_path: Path) -> None:
     assert isinstance(polygon, Polygon)
     expected = [(20.5, 6.5), (30.5, 9.5), (26.5, 20.5)]
     assert np.allclose(polygon.vertices_xy, expected, rtol=0, atol=1e-9)
-    assert [shape.label for shape in first.shapes] == ["scratch", "dent, deep"]
+    assert [shape.labels for shape in first.shapes] == [("scratch",), ("dent", "deep")]
     assert ellipse.source == f"{root / FILE}: [0].annotations[0].result[0]"
     # The annotation that is marked as ground truth; its label is written apart from the shape.
     (hole,) = by_name["part_3.png"].shapes
     assert hole == Ellipse(4, 6, 0, 16.5, 12.5)
-    assert hole.label == "hole"
+    assert hole.labels == ("hole",)
 
 
 def test_golden_export_is_prepared(tmp_path: Path) -> None:
     layout, (summary,) = prepare(make(tmp_path / "raw"), tmp_path / "out", val=0, test=0)
     assert (layout, summary.product) == ("label-studio", "gear")
     assert (summary.good, summary.defective) == (1, 2)
+
+
+def test_a_shape_of_several_labels_is_a_defect_by_each_of_them(tmp_path: Path) -> None:
+    # Image 1 has a scratch and a deep dent, image 2 nothing, image 3 a hole.
+    raw = make(tmp_path / "raw")
+    (summary,) = prepare(raw, tmp_path / "out", defect_labels=["deep"], val=0, test=0)[1]
+    assert (summary.good, summary.defective) == (2, 1)
+    assert summary.shapes == {"scratch": 1, "dent": 1, "deep": 1, "hole": 1}
 
 
 def test_tasks_that_nobody_finished_have_no_label(tmp_path: Path) -> None:
@@ -180,7 +188,7 @@ def test_a_painted_mask_lies_where_it_was_painted(tmp_path: Path) -> None:
     image = next(i for i in label_studio.read(tmp_path).images if i.image.name == "part_1.png")
     mask = image.shapes[0]
     assert isinstance(mask, PixelMask)
-    assert mask.label == "stain"
+    assert mask.labels == ("stain",)
     assert np.array_equal(rasterise([mask], (HEIGHT, WIDTH)), expected)
 
 

@@ -53,7 +53,7 @@ def test_golden_file(tmp_path: Path) -> None:
     # Columns 24 to 26 and rows 2 to 3, counted from 0.
     rows, columns = np.nonzero(rasterise([mask], (HEIGHT, WIDTH)))
     assert list(zip(rows, columns, strict=True)) == [(2, 24), (2, 26), (3, 24), (3, 25)]
-    assert [shape.label for shape in image.shapes] == ["dent", "hole", "stain"]
+    assert [shape.labels for shape in image.shapes] == [("dent",), ("hole",), ("stain",)]
     assert circle.source == f"{root / 'gear/part_1.json'}: shapes[1]"
 
 

@@ -58,7 +58,7 @@ def test_golden_files_hold_the_same(tmp_path: Path, name: str) -> None:
         Ellipse(4.123, 4.123, 0, 26.5, 6.5),
         Polygon(((20.5, 13.5), (30.5, 16.5), (26.5, 23.5), (20.5, 13.5))),
     )
-    assert [shape.label for shape in shapes] == ["scratch", "hole, left", ""]
+    assert [shape.labels for shape in shapes] == [("scratch",), ("hole", "left"), ()]
     places = {
         "via_region_data.csv": f"{root / name}:3",
         "via_project.json": f"{root / name}: part_1.png",
@@ -71,6 +71,16 @@ def test_golden_files_hold_the_same(tmp_path: Path, name: str) -> None:
 def test_golden_files_are_prepared(tmp_path: Path, name: str) -> None:
     layout, (summary,) = prepare(make(tmp_path / "raw", name), tmp_path / "out", val=0, test=0)
     assert (layout, summary.product, summary.good, summary.defective) == ("via", "gear", 1, 1)
+
+
+@pytest.mark.parametrize("label", ["hole", "left"])
+def test_a_region_of_several_attributes_is_a_defect_by_each_of_them(
+    tmp_path: Path, label: str
+) -> None:
+    raw = make(tmp_path / "raw")
+    (summary,) = prepare(raw, tmp_path / "out", defect_labels=[label], val=0, test=0)[1]
+    assert (summary.good, summary.defective) == (1, 1)
+    assert summary.shapes == {"scratch": 1, "hole": 1, "left": 1}
 
 
 def test_what_version_1_wrote_is_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from defectseg.inference.outlines import trace_outlines
 
 
 def trace(mask: np.ndarray) -> list[Polygon]:
-    return [polygon for polygon, _ in trace_outlines(mask)]
+    return [polygon for polygon, _ in trace_outlines(mask, "dent")]
 
 
 def as_mask(*rows: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def test_a_single_pixel_becomes_a_diamond_around_its_centre() -> None:
     # Row 1 and column 2 are (3, 2), counted from 1.
     ((diamond, box),) = trace_outlines(as_mask("....", "..#.", "...."), "dent")
     assert set(diamond.vertices_xy) == {(2.5, 2), (3, 1.5), (3.5, 2), (3, 2.5)}
-    assert (diamond.label, box) == ("dent", (2, 1, 1, 1))
+    assert (diamond.labels, box) == (("dent",), (2, 1, 1, 1))
 
 
 def test_pixels_that_touch_by_a_corner_are_one_region() -> None:

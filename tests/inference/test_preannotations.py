@@ -74,7 +74,7 @@ def test_ellipse_lies_where_the_region_does(tmp_path: Path) -> None:
     preannotate(results, tmp_path / "images" / "labels.xml", tool="cvat", drawn_as="ellipse")
     (ellipse,) = cvat.read(tmp_path / "images").images[0].shapes
     assert isinstance(ellipse, Ellipse)
-    assert ellipse.label == "defect"
+    assert ellipse.labels == ("defect",)
     assert (ellipse.x, ellipse.y) == pytest.approx((TILTED.x, TILTED.y), abs=0.15)
     assert ellipse.semi_major == pytest.approx(TILTED.semi_major, abs=0.4)
     assert ellipse.semi_minor == pytest.approx(TILTED.semi_minor, abs=0.4)
