@@ -109,12 +109,11 @@ def prepare(
         problems += _refuse_to_leave_out(source, labels)
     else:
         problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
-    labels_are_known = not problems
-    if labels_are_known:  # else the label may stand in a file that could not be read
+    if not problems:  # else the label may stand in a file that could not be read
         _refuse_unknown(labels.names(), defect_labels)
     checked = check_images(chosen.images, problems, on_image)
     problems += find_contradictions(checked)
-    problems += find_missing_kinds(checked, source, labels_are_known)
+    problems += find_missing_kinds(checked, source, all_are_known=not problems)
     if problems:
         raise DataError(
             f"{source} cannot be prepared: {len(problems)} problem(s). Nothing was written.",

@@ -222,9 +222,8 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
 )
 def test_file_that_cannot_be_read_is_one_problem(tmp_path: Path, data: object) -> None:
     root = make(tmp_path / "raw", data)
-    (problem, *others) = refused(root)
+    (problem,) = refused(root)
     assert problem.where.startswith(str(root / "annotations" / "instances.json"))
-    assert [other.found for other in others] in ([], ["no defective images at all"])
 
 
 def test_the_letters_of_run_lengths() -> None:

@@ -364,7 +364,7 @@ def test_label_of_an_image_that_exif_turns_is_refused_with_the_reason(tmp_path: 
             # The second is another picture, on its side.
             picture = picture.rotate(90, expand=True) if name == "2.png" else picture.copy()
         picture.save(path, exif=exif if name == "1.png" else None)
-    first, second, _ = refused(raw)  # no defective image is left
+    first, second = refused(raw)
     assert first.found == "an image of 24×32 pixels, turned as its EXIF orientation says"
     assert "32×24" in first.expected
     assert second.found == "an image of 24×32 pixels"
@@ -384,6 +384,13 @@ def test_labels_that_cannot_be_read_are_not_called_a_lack_of_defects(tmp_path: P
     write_lines(raw / "labels.csv", "1.png,5,3,0,10,bad")
     (problem,) = refused(raw)
     assert problem.found == "y = 'bad'"
+
+
+def test_defective_images_that_are_refused_are_not_called_a_lack_of_them(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")
+    for name in ("1.png", "2.png"):
+        write_gray(raw / "images" / "gear" / name, noise(7, (24, 24)))  # instead of 32×24
+    assert [problem.found for problem in refused(raw)] == ["an image of 24×24 pixels"] * 2
 
 
 @pytest.mark.parametrize("name", ["gear/1.png", "gear_def/1.png"])
