@@ -348,7 +348,9 @@ def test_product_without_good_images_may_have_shapes_that_are_no_defects(tmp_pat
     raw = test_cvat.make(tmp_path / "raw")
     text = (raw / "annotations.xml").read_text()
     part = '<polygon label="part" points="1,1;9,1;9,9"/>'
-    (raw / "annotations.xml").write_text(text.replace('<tag label="seen"', f'{part}<tag label="x"'))
+    (raw / "annotations.xml").write_text(
+        text.replace("</image>\n</annot", f"{part}</image></annot")
+    )
     (problem,) = refused(raw)
     assert "(part, scratch, stain), name those that are: --defect-label." in problem.fix
     assert "product, here" not in problem.expected
