@@ -178,6 +178,11 @@ def _read_result(
         found = " and ".join(sorted(f"{width}×{height}" for height, width in sizes))
         fix = "Export the project anew."
         problems.append(Problem(where, f"sizes of the image {found}", "one", fix))
+    pictures = {str(item.get("to_name")) for item in result if str(item.get("type")) not in _WORDS}
+    if len(pictures) > 1:
+        found = f"shapes on several pictures of a task: {', '.join(sorted(pictures))[:60]}"
+        fix = "Give each picture a task of its own."
+        problems.append(Problem(where, found, "shapes on one", fix))
     if result and not drawn:
         found = f"{shorten(result[0].get('type'))} without a shape"
         expected = "a defect that is drawn; of a good image, nothing"
@@ -227,6 +232,9 @@ def _read_shape(
         return make_ellipse(numbers, where, labels, unit=math.radians(1))
     if kind in {"polygon", "polygonlabels"}:
         points = value.get("points")
+        if value.get("closed") is False:
+            found, fix = "a polygon that is not closed", "Close it in Label Studio, or remove it."
+            return [Problem(where, found, "one that was drawn to its end", fix)]
         if isinstance(points, list):
             points = [
                 [_to_px(own, whole) for own, whole in zip(point, (width, height), strict=True)]

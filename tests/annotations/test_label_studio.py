@@ -242,6 +242,7 @@ BAD: list[tuple[str, Change, str, str]] = [
     (".result[0]", shape("polygon", points=[[1, 1], [2], [1, 9]]), "corner 2 = [2]", "x and y"),
     (".result[0]", shape("polygon", points=[[1, 1], [2, "3"], [1, 9]]), "corner 2 = '3'", "pixels"),
     (".result[0]", shape("polygonlabels"), "None", "at least 3 corners"),
+    (".result[1]", lambda t: result(t, 1)["value"].update(closed=False), "not closed", "to its"),
     (".result[0]", shape("brushlabels", format="rle", rle=[0] * 9), "0 words", "brush"),
     (".result[0]", shape("brush", format="mask"), "run lengths", "brush"),
     (".result[0]", value(x="ten"), "x in pixels = 'ten'", "number of pixels"),
@@ -259,6 +260,8 @@ BAD: list[tuple[str, Change, str, str]] = [
     (".result[2]", name_apart, "labels without a shape", "a shape"),
     ("", lambda t: annotate(t, result=[result(t, 2)]), "'choices' without a shape", "is drawn"),
     ("", lambda t: annotate(t, result=None), "result = None", "a list of shapes"),
+    ("", lambda t: result(t, 1).update(to_name="other"), "several pictures of a task: img, other",
+     "shapes on one"),
 ]  # fmt: skip
 
 
