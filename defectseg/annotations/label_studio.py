@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
 from defectseg.annotations.brush_rle import decode_brush
 from defectseg.annotations.ellipse import LARGEST_PX
-from defectseg.annotations.image_names import Entry, match_entries
+from defectseg.annotations.image_names import Entry, match_entries, path_of
 from defectseg.annotations.json_files import (
     find_json,
     is_number,
@@ -44,7 +44,11 @@ _WORDS = frozenset(
     | {"textarea"}
 )
 # Uploaded files get eight digits before their name.
-_UPLOADED = re.compile(r"/?data/upload/(?:[0-9]+/)?[0-9a-f]{8}-([^/]+)")
+_UPLOADED = re.compile(r"(?:.*/)?data/upload/(?:[0-9]+/)?[0-9a-f]{8}-([^/?#]+)(?=[?#]|$)")
+# Files of the server's own disk. The name need not be quoted, so that & and # may be of it.
+_LOCAL = re.compile(
+    r"(?:[^?#]*/)?data/local-files/?\?(?:.*?&)??d=(?P<all>(?P<part>[^&#]*).*)", re.DOTALL
+)
 
 
 def find(root: Path) -> list[Path]:
@@ -99,30 +103,26 @@ def _read_task(task: Any, where: str, problems: list[Problem]) -> Entry | None:
     chosen = [number for number in done if annotations[number].get("ground_truth")] or done
     if not chosen:
         return None
-    name, other_name = _file_names(address)
+    name, uploaded_as = _file_names(address)
     if len(chosen) > 1:
         found = f"{len(chosen)} annotations of {name!r}"
         expected = "one, or one that is marked as ground truth"
         fix = "Mark the one that holds with the star, or remove the others."
         problems.append(Problem(where, found, expected, fix))
-        return Entry(name, where, (), other_name=other_name, is_known=False)
+        return Entry(name, where, (), uploaded_as=uploaded_as, is_known=False)
     where = f"{where}.annotations[{chosen[0]}]"
     own_problems: list[Problem] = []
     shapes, sizes = _read_result(annotations[chosen[0]].get("result"), where, own_problems)
     problems += own_problems
     shape_hw = next(iter(sizes), None)
     is_known = not own_problems
-    return Entry(name, where, tuple(shapes), shape_hw, other_name=other_name, is_known=is_known)
+    return Entry(name, where, tuple(shapes), shape_hw, uploaded_as=uploaded_as, is_known=is_known)
 
 
 def _image_address(data: object) -> str | None:
     """Return the one image that a task shows; that called image, if it shows several."""
     texts = {key: text for key, text in _items(data) if isinstance(text, str)}
-    images = {
-        key: text
-        for key, text in texts.items()
-        if PurePosixPath(_file_names(text)[0]).suffix.lower() in IMAGE_SUFFIXES
-    }
+    images = {key: text for key, text in texts.items() if _is_image(_file_names(text)[0])}
     if len(images) == 1:
         return next(iter(images.values()))
     return images.get("image")
@@ -134,16 +134,18 @@ def _items(value: object) -> list[tuple[str, object]]:
 
 def _file_names(address: str) -> tuple[str, str]:
     """Return the path in an address, and the name that an uploaded file had before, or nothing."""
-    if "://" not in address and not address.startswith(("/data/", "data/")):
-        return address, ""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return address, ""
-    served = parse_qs(parts.query).get("d")  # /data/local-files/?d=part.png
-    path = served[0] if served else unquote(parts.path)
-    uploaded = _UPLOADED.search(path)
-    return path, uploaded[1] if uploaded else ""
+    local = _LOCAL.fullmatch(address)
+    if local:
+        return unquote(local["all" if _is_image(local["all"]) else "part"]), ""
+    path = path_of(address)
+    uploaded = _UPLOADED.match(path)
+    if uploaded:  # its name holds no % of its own
+        return unquote(uploaded[0]), unquote(uploaded[1])
+    return path, ""
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _read_result(

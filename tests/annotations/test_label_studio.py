@@ -104,10 +104,14 @@ def test_tasks_that_nobody_finished_have_no_label(tmp_path: Path) -> None:
         "/data/upload/3/1a2b3c4d-part_1.png",
         "/data/upload/1a2b3c4d-part_1.png",
         "http://localhost:8080/data/upload/3/1a2b3c4d-part_1.png",
+        "/label-studio/data/upload/3/1a2b3c4d-part_1.png",
+        "https://example.com/label-studio/data/upload/3/1a2b3c4d-part_1.png?v=2",
         "/data/local-files/?d=gear/part_1.png",
+        "/data/local-files?v=2&d=gear/part_1.png&w=3",
         "http://localhost:8080/data/local-files/?d=home/anna/gear%2Fpart_1.png",
         "s3://bucket/of/gear/part_1.png",
         "https://example.com/gear/part_1.png?token=1",
+        "https://example.com/gear/part_1.png?d=part%202.png#d=part_3.png",
         "gear\\part_1.png",
         "part_1.png",
     ],
@@ -118,6 +122,42 @@ def test_an_image_is_found_by_each_address(tmp_path: Path, address: str) -> None
     assert not labels.rows_without_image
     assert not labels.images_without_row
     assert len(labels.images) == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/data/local-files/?d=sub/a+b.png", "a+b.png"),
+        ("/data/local-files/?d=sub/a%2Bb%20%26%231.png", "a+b &#1.png"),
+        ("/data/local-files/?d=sub/a+b &#1.png", "a+b &#1.png"),
+        ("/data/local-files/?d=sub/1%25.png", "1%.png"),
+        ("https://example.com/sub/1%25.png", "1%.png"),
+        ("https://example.com/sub/a+b%20%26%231.png#top", "a+b &#1.png"),
+        # A bucket's own names, in which nothing is quoted.
+        ("s3://bucket/sub/a%20b.png", "a%20b.png"),
+        ("gs://bucket/sub/a+b &#1.png", "a+b &#1.png"),
+        ("azure-blob://box/sub/1.png?d=a+b.png", "1.png?d=a+b.png"),
+    ],
+)
+def test_signs_in_a_name_are_read_as_the_server_writes_them(
+    tmp_path: Path, address: str, name: str
+) -> None:
+    signs = ("a+b.png", "a b.png", "a+b &#1.png", "1%.png", "a%20b.png", "1.png", "1.png?d=a+b.png")
+    write_images(tmp_path / "sub", *signs)
+    make(tmp_path, lambda tasks: tasks[0].update(data={"image": address}))
+    labels = label_studio.read(tmp_path)
+    assert labels.problems == labels.rows_without_image == ()
+    assert {image.image.name for image in labels.images} == {name, "part 2.png", "part_3.png"}
+
+
+def test_an_image_is_found_by_what_its_upload_made_of_its_name(tmp_path: Path) -> None:
+    root = make(tmp_path)  # it names /data/upload/3/1a2b3c4d-part_1.png
+    (root / "gear/part_1.png").rename(root / "gear/part (1).png")
+    labels = label_studio.read(root)
+    assert "part (1).png" in {image.image.name for image in labels.images}
+    write_images(root / "gear", "part 1.png")
+    (problem,) = label_studio.read(root).problems
+    assert "which 2 images fit: gear/part (1).png, gear/part 1.png" in problem.found
 
 
 def test_of_several_images_of_a_task_the_one_called_image_is_labelled(tmp_path: Path) -> None:
