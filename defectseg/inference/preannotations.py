@@ -1,7 +1,7 @@
 """A prediction as labels for a drawing tool: a person corrects them, instead of drawing anew."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,16 +31,17 @@ ToolFormat = Literal["cvat", "coco"]
 DrawnAs = Literal["ellipse", "outline"]
 
 _BOX_COLUMNS = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")
+_NOT_INSPECTED = (Outcome.RETAKE, Outcome.ERROR)
 _WRITERS = {"cvat": cvat.write, "coco": coco.write}
 
 
 @dataclass(frozen=True)
 class Preannotated:
-    """What was written: how many images and shapes, and the images that were left out."""
+    """What was written: how many images and shapes; and the images that were left out, and why."""
 
     images: int
     shapes: int
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, Outcome]
 
 
 def preannotate(
@@ -53,6 +54,9 @@ def preannotate(
     on_image: Callable[[int], None] = lambda total: None,
 ) -> Preannotated:
     """Write what a prediction found as a file of labels.
+
+    Images that were not inspected, RETAKE and ERROR, are left out: without a shape, they would be
+    read back as good parts.
 
     Parameters
     ----------
@@ -86,9 +90,13 @@ def preannotate(
     regions = _read_regions(results / DEFECTS)
     masks = name_pictures(row["image"] for row in rows)
     images: list[DrawnImage] = []
+    left_out: dict[str, Outcome] = {}
     for row in rows:
         name = row["image"]
-        if row["outcome"] != Outcome.ERROR.value:
+        outcome = _read_outcome(row, results / PREDICTIONS)
+        if outcome in _NOT_INSPECTED:
+            left_out[name] = outcome
+        else:
             size = _read_size(row, results / PREDICTIONS)
             own = regions.get(name, [])
             if drawn_as == "ellipse":
@@ -98,7 +106,6 @@ def preannotate(
                 images.append(draw_outlines(name, _read_mask(path, size), own, label))
         on_image(len(rows))
     write_atomically(output, _WRITERS[tool](images))
-    left_out = tuple(row["image"] for row in rows if row["outcome"] == Outcome.ERROR.value)
     return Preannotated(len(images), sum(len(image.shapes) for image in images), left_out)
 
 
@@ -192,6 +199,13 @@ def _read_regions(path: Path) -> dict[str, list[Region]]:
             raise DataError(f"{where} is not as it was written: {error}.") from error
         regions.setdefault(row["image"], []).append(region)
     return regions
+
+
+def _read_outcome(row: dict[str, str], path: Path) -> Outcome:
+    try:
+        return Outcome(row["outcome"])
+    except ValueError as error:
+        raise DataError(f"{path}: {row['image']} is not as it was written: {error}.") from error
 
 
 def _read_size(row: dict[str, str], path: Path) -> tuple[int, int]:
