@@ -226,8 +226,8 @@ def decode_counts(letters: str) -> list[int] | None:
 def write(images: Sequence[DrawnImage]) -> str:
     """Return a file of labels in COCO's form, with a score for each annotation.
 
-    COCO has no ellipses: one is written as a polygon that is nowhere further off than a tenth of a
-    pixel.
+    COCO has no ellipses: one is written as a polygon of the same area that is nowhere further off
+    than a tenth of a pixel.
     """
     labels = sorted({label for image in images for shape in image.shapes for label in shape.labels})
     annotations: list[dict[str, Any]] = []
@@ -272,14 +272,17 @@ def _write_shape(shape: Ellipse | Polygon) -> dict[str, Any]:
 
 
 def _ellipse_corners(ellipse: Ellipse) -> list[tuple[float, float]]:
-    # The chord of an n-th of a circle of radius r is r(1 - cos(π/n)) ≈ rπ²/2n² away from its arc.
+    # A chord of an n-th of a circle, t = 2π/n, is rt²/8 away from its arc: of this gap, equal area
+    # moves two thirds to the outside of the corners.
     longest = max(ellipse.semi_major, ellipse.semi_minor)
     count = max(8, math.ceil(math.pi * math.sqrt(longest / 2 / _LARGEST_GAP_PX)))
+    step = 2 * math.pi / count
+    larger = math.sqrt(step / math.sin(step))  # n triangles of ½r² sin t make up πr² = ½nr²t
     cos, sin = math.cos(ellipse.angle), math.sin(ellipse.angle)
     corners = []
     for turn in range(count):
-        along = ellipse.semi_major * math.cos(2 * math.pi * turn / count)
-        across = ellipse.semi_minor * math.sin(2 * math.pi * turn / count)
+        along = larger * ellipse.semi_major * math.cos(step * turn)
+        across = larger * ellipse.semi_minor * math.sin(step * turn)
         corners.append(
             (ellipse.x + along * cos - across * sin, ellipse.y + along * sin + across * cos)
         )

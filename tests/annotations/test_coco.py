@@ -281,8 +281,10 @@ def test_ellipse_becomes_a_polygon_close_to_it(a: float, b: float) -> None:
     corners = np.reshape(annotation["segmentation"][0], (-1, 2)) - (x - 0.5, y - 0.5)
     along = corners @ (math.cos(angle), math.sin(angle))
     across = corners @ (-math.sin(angle), math.cos(angle))
-    # Each corner lies on the ellipse, and none of the middles between two is a tenth inside.
-    assert np.hypot(along / a, across / b) == pytest.approx(np.ones(len(corners)), abs=0.02)
+    # No corner is a tenth outside, none of the middles between two a tenth inside; two decimals.
+    places = np.hypot(along / a, across / b)
+    assert places.min() > 1 - 0.01 / min(a, b)
+    assert places.max() < 1 + 0.1 / max(a, b) + 0.01 / min(a, b)
     middles = (np.roll(along, 1) + along) / 2, (np.roll(across, 1) + across) / 2
-    assert min(np.hypot(middles[0] / a, middles[1] / b)) > 1 - 0.11 / max(a, b) - 0.02
-    assert annotation["area"] == pytest.approx(math.pi * a * b, rel=0.12)
+    assert min(np.hypot(middles[0] / a, middles[1] / b)) > 1 - 0.1 / max(a, b) - 0.01 / min(a, b)
+    assert annotation["area"] == pytest.approx(math.pi * a * b, rel=0.003, abs=0.02)
