@@ -15,7 +15,7 @@ from defectseg.annotations.labels import DrawnImage
 from defectseg.atomic import write_atomically
 from defectseg.errors import DataError, ImageReadError
 from defectseg.image_io import read_mask
-from defectseg.inference.outlines import Box, trace_outlines
+from defectseg.inference.outlines import trace_outlines
 from defectseg.inference.regions import Region
 from defectseg.inference.results import (
     DEFECT_COLUMNS,
@@ -134,31 +134,18 @@ def draw_outlines(
 
     Its score is the highest of the regions that lie in it: some may touch.
     """
-    outlines = trace_outlines(mask, label)
-    scores = [0.0] * len(outlines)
+    polygons, owners = trace_outlines(mask, label)
+    scores = [0.0] * (len(polygons) + 1)  # the first is of what has no outline
     for region in regions:
-        # What lies in a ring is in the ring's box, too, but in its own, smaller one as well.
-        boxes = [
-            (box[2] * box[3], number)
-            for number, (_, box) in enumerate(outlines)
-            if _is_within(region.bbox_xywh, box)
-        ]
-        if boxes:
-            number = min(boxes)[1]
-            scores[number] = max(scores[number], region.score)
+        left, top, width, height = region.bbox_xywh
+        box = owners[top : top + height, left : left + width]
+        # A region reaches all sides of its box. So may parts of others, which fill less of it.
+        sides = (box[:1], box[-1:], box[:, :1], box[:, -1:])
+        reaching = set.intersection(*(set(side.ravel().tolist()) for side in sides)) - {0}
+        owner = max(reaching, key=lambda number: np.count_nonzero(box == number), default=0)
+        scores[owner] = max(scores[owner], region.score)
     height, width = mask.shape
-    polygons = tuple(polygon for polygon, _ in outlines)
-    return DrawnImage(name, (height, width), polygons, tuple(scores))
-
-
-def _is_within(inner: Box, outer: Box) -> bool:
-    left, top, width, height = inner
-    return (
-        outer[0] <= left
-        and outer[1] <= top
-        and left + width <= outer[0] + outer[2]
-        and top + height <= outer[1] + outer[3]
-    )
+    return DrawnImage(name, (height, width), tuple(polygons), tuple(scores[1:]))
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

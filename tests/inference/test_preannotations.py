@@ -141,6 +141,14 @@ def test_outline_has_the_score_of_the_region_in_it() -> None:
     assert drawn.scores == (0.3, 0.7, 0.9)
 
 
+def test_a_region_in_the_box_of_another_outline_gives_its_score_to_its_own() -> None:
+    mask = np.zeros((6, 15), np.uint8)
+    mask[:, 0] = mask[5, :6] = 1  # an angle, whose box has 36 pixels
+    mask[1:4, 2:5] = mask[2, 5:15] = 1  # in its box a spot, with a tail: together a box of 39
+    regions = [region(0, 0, 6, 6, 0.3), region(2, 1, 3, 3, 0.9), region(5, 2, 10, 1, 0.4)]
+    assert draw_outlines("1.png", mask, regions, "defect").scores == (0.3, 0.9)
+
+
 def test_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     results, output = make(tmp_path), tmp_path / "mine.xml"
     output.write_text("mine")
