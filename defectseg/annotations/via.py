@@ -17,6 +17,7 @@ from defectseg.annotations.json_files import (
     find_json,
     parse_json,
     read_json,
+    read_utf8,
     shorten,
 )
 from defectseg.annotations.labels import LabelSet, Shape, UnusableShape
@@ -120,7 +121,10 @@ def _list_project(path: Path, problems: list[Problem]) -> list[_Listed]:
 
 def _list_rows(path: Path, problems: list[Problem]) -> list[_Listed]:
     """Return the images of a CSV export, which has a row for each region."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = read_utf8(path)
+    if isinstance(text, Problem):
+        problems.append(text)
+        return []
     rows = csv.reader(io.StringIO(text, newline=""))
     listed: dict[tuple[str, str], _Listed] = {}
     try:

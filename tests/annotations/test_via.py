@@ -237,6 +237,15 @@ def test_the_same_labels_in_two_files_are_refused(tmp_path: Path) -> None:
     assert all("twice" in problem.found for problem in refused(root)[:2])
 
 
+def test_a_table_that_is_not_in_utf_8_is_refused_once(tmp_path: Path) -> None:
+    root = make(tmp_path / "raw", FILES[2])
+    text = (root / FILES[2]).read_text()
+    (root / FILES[2]).write_bytes(text.replace("scratch", "Kratzer für").encode("latin-1"))
+    (problem,) = refused(root)
+    assert problem.where == str(root / FILES[2])
+    assert "no UTF-8, from byte" in problem.found
+
+
 def test_a_table_saved_with_semicolons_is_refused_once(tmp_path: Path) -> None:
     root = make(tmp_path / "raw", FILES[2])
     text = (root / FILES[2]).read_text()
