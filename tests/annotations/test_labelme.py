@@ -57,6 +57,25 @@ def test_golden_file(tmp_path: Path) -> None:
     assert circle.source == f"{root / 'gear/part_1.json'}: shapes[1]"
 
 
+@pytest.mark.parametrize(
+    ("number", "points", "picture"),
+    [
+        # From corner to corner of the pixels: four columns of two rows.
+        (0, [[1, 2], [5, 2], [5, 4], [1, 4]], ["......", "......", ".####.", ".####.", "......"]),
+        # Around a corner where four pixels meet: their centres are √½ away, the next ones √2½.
+        (1, [[2, 2], [2, 3]], ["......", ".##...", ".##...", "......", "......"]),
+    ],
+)
+def test_points_are_counted_from_the_corner_of_the_image(
+    tmp_path: Path, number: int, points: list[list[float]], picture: list[str]
+) -> None:
+    make(tmp_path, shape(number, points=points))
+    drawn = labelme.read(tmp_path).images[0].shapes[number]
+    mask = rasterise([drawn], (HEIGHT, WIDTH))
+    assert ["".join(".#"[pixel] for pixel in row[:6]) for row in mask[:5]] == picture
+    assert mask.sum() == "".join(picture).count("#")
+
+
 def test_golden_file_is_prepared(tmp_path: Path) -> None:
     layout, (summary,) = prepare(make(tmp_path / "raw"), tmp_path / "out", val=0, test=0)
     assert (layout, summary.product, summary.good, summary.defective) == ("labelme", "gear", 1, 1)
