@@ -83,7 +83,7 @@ def test_prepare_counts_the_shapes_of_each_label(tmp_path: Path) -> None:
     status, text = run("prepare", "--input", raw, "--output", tmp_path / "out", *options)
     assert status == 0, text
     words = " ".join(text.replace("│", " ").split())
-    assert "shapes of scratch 1 shapes of stain, left out 2" in words
+    assert "shapes of scratch 1 shapes of stain, not a defect label 2" in words
 
 
 def test_synth_leaves_an_occupied_folder_alone(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def _read_file(
     data: Mapping[str, Any], path: Path, folder: str, problems: list[Problem]
 ) -> list[Entry]:
     """Return what a file says of each of its images."""
-    labels = {
+    names = {
         record["id"]: str(record.get("name", ""))
         for _, record in _records(data, "categories", path, problems)
     }
@@ -87,7 +87,7 @@ def _read_file(
         entry = entries[image_id]
         if entry is None or entry.shape_hw is None:
             continue  # what is wrong with the image has been said
-        shapes, wrong = _read_annotation(record, where, labels, entry.shape_hw)
+        shapes, wrong = _read_annotation(record, where, names, entry.shape_hw)
         problems += wrong
         is_known = entry.is_known and not wrong
         entries[image_id] = replace(entry, shapes=(*entry.shapes, *shapes), is_known=is_known)
@@ -136,49 +136,52 @@ def _read_image(
 def _read_annotation(
     record: Mapping[str, Any],
     where: str,
-    labels: Mapping[_Id, str],
+    names: Mapping[_Id, str],
     shape_hw: tuple[int, int],
 ) -> tuple[list[Shape | UnusableShape], list[Problem]]:
     """Return the shapes of an annotation, and what else is wrong with it."""
     category_id = record.get("category_id")
-    if not _is_id(category_id) or category_id not in labels:
+    if not _is_id(category_id) or category_id not in names:
         found = f"category_id = {shorten(category_id)}"
         return [], [Problem(where, found, "the id of one of the categories", _CORRECT)]
-    label = labels[category_id]
+    name = names[category_id]
+    labels = (name,) if name else ()
     segmentation = record.get("segmentation")
     if isinstance(segmentation, dict):
-        mask = _read_mask(segmentation, where, label, shape_hw)
-        return [UnusableShape(label, (mask,)) if isinstance(mask, Problem) else mask], []
+        mask = _read_mask(segmentation, where, labels, shape_hw)
+        return [UnusableShape(labels, (mask,)) if isinstance(mask, Problem) else mask], []
     if not isinstance(segmentation, list) or not segmentation:
-        found = f"no outline of {label!r} (segmentation = {shorten(segmentation)})"
+        found = f"no outline of {name!r} (segmentation = {shorten(segmentation)})"
         expected = "polygons or a mask; a box says too little"
         problem = Problem(where, found, expected, "Draw its outline, or remove it.")
-        return [UnusableShape(label, (problem,))], []
+        return [UnusableShape(labels, (problem,))], []
     if not all(isinstance(numbers, list) for numbers in segmentation):
         found, expected = shorten(segmentation), "polygons, as [[x, y, x, y, x, y]]"
         problem = Problem(f"{where}: segmentation", found, expected, _CORRECT)
-        return [UnusableShape(label, (problem,))], []
+        return [UnusableShape(labels, (problem,))], []
     shapes: list[Shape | UnusableShape] = []
     for number, numbers in enumerate(segmentation):
-        polygon = _read_polygon(numbers, f"{where}: segmentation[{number}]", label)
+        polygon = _read_polygon(numbers, f"{where}: segmentation[{number}]", labels)
         if isinstance(polygon, list):
-            shapes.append(UnusableShape(label, tuple(polygon)))
+            shapes.append(UnusableShape(labels, tuple(polygon)))
         else:
             shapes.append(polygon)
     return shapes, []
 
 
-def _read_polygon(numbers: list[Any], where: str, label: str) -> Polygon | list[Problem]:
+def _read_polygon(
+    numbers: list[Any], where: str, labels: tuple[str, ...]
+) -> Polygon | list[Problem]:
     if len(numbers) < 6 or len(numbers) % 2:
         expected = "at least three corners, as [x, y, x, y, x, y]"
         return [Problem(where, shorten(numbers), expected, _CORRECT)]
     return make_polygon(
-        [list(own) for own in zip(numbers[::2], numbers[1::2], strict=True)], where, label
+        [list(own) for own in zip(numbers[::2], numbers[1::2], strict=True)], where, labels
     )
 
 
 def _read_mask(
-    segmentation: Mapping[str, Any], where: str, label: str, shape_hw: tuple[int, int]
+    segmentation: Mapping[str, Any], where: str, labels: tuple[str, ...], shape_hw: tuple[int, int]
 ) -> PixelMask | Problem:
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != list(shape_hw):
@@ -193,7 +196,7 @@ def _read_mask(
         found = f"counts = {shorten(counts)}"
         expected = f"run lengths that make up {math.prod(shape_hw)} pixels"
         return Problem(where, found, expected, _CORRECT)
-    return PixelMask(tuple(runs), shape_hw, where, label)
+    return PixelMask(tuple(runs), shape_hw, where, labels)
 
 
 def decode_counts(letters: str) -> list[int] | None:
@@ -223,15 +226,16 @@ def decode_counts(letters: str) -> list[int] | None:
 def write(images: Sequence[DrawnImage]) -> str:
     """Return a file of labels in COCO's form, with a score for each annotation.
 
-    COCO has no ellipses: one is written as a polygon that is nowhere further off than a tenth of a
-    pixel.
+    COCO has no ellipses: one is written as a polygon of the same area that is nowhere further off
+    than a tenth of a pixel.
     """
-    labels = sorted({shape.label for image in images for shape in image.shapes})
+    labels = sorted({label for image in images for shape in image.shapes for label in shape.labels})
     annotations: list[dict[str, Any]] = []
     for number, image in enumerate(images, start=1):
         for shape, score in zip(image.shapes, image.scores, strict=True):
             own = {"id": len(annotations) + 1, "image_id": number}
-            category = {"category_id": labels.index(shape.label) + 1}
+            (label,) = shape.labels
+            category = {"category_id": labels.index(label) + 1}
             annotations.append(own | category | _write_shape(shape) | {"score": round(score, 4)})
     data = {
         "images": [
@@ -268,14 +272,17 @@ def _write_shape(shape: Ellipse | Polygon) -> dict[str, Any]:
 
 
 def _ellipse_corners(ellipse: Ellipse) -> list[tuple[float, float]]:
-    # The chord of an n-th of a circle of radius r is r(1 - cos(π/n)) ≈ rπ²/2n² away from its arc.
+    # A chord of an n-th of a circle, t = 2π/n, is rt²/8 away from its arc: of this gap, equal area
+    # moves two thirds to the outside of the corners.
     longest = max(ellipse.semi_major, ellipse.semi_minor)
     count = max(8, math.ceil(math.pi * math.sqrt(longest / 2 / _LARGEST_GAP_PX)))
+    step = 2 * math.pi / count
+    larger = math.sqrt(step / math.sin(step))  # n triangles of ½r² sin t make up πr² = ½nr²t
     cos, sin = math.cos(ellipse.angle), math.sin(ellipse.angle)
     corners = []
     for turn in range(count):
-        along = ellipse.semi_major * math.cos(2 * math.pi * turn / count)
-        across = ellipse.semi_minor * math.sin(2 * math.pi * turn / count)
+        along = larger * ellipse.semi_major * math.cos(step * turn)
+        across = larger * ellipse.semi_minor * math.sin(step * turn)
         corners.append(
             (ellipse.x + along * cos - across * sin, ellipse.y + along * sin + across * cos)
         )

@@ -1,9 +1,10 @@
 """Labels drawn in CVAT: XML files of the format "CVAT for images 1.1".
 
-An image without shapes is a good one. Coordinates count from the corner of the upper left pixel,
-an ellipse has half-axes, and its ``rotation`` is in degrees, clockwise on the screen. The run
-lengths of a mask go along the rows of its own box, and begin with pixels that are not of it. A
-``<tag>`` says nothing about the place of a defect and is passed over.
+An image without shapes is a good one, unless it has a ``<tag>``: that says that something is there,
+but not where. Beside shapes a tag is passed over. Coordinates count from the corner of the upper
+left pixel, an ellipse has half-axes, and its ``rotation`` is in degrees, clockwise on the screen.
+The run lengths of a mask go along the rows of its own box, and begin with pixels that are not of
+it.
 """
 
 import math
@@ -141,45 +142,55 @@ def _read_image(
         problems.append(shape_hw)
         return Entry(name, where, (), folder=folder, subset=subset, is_known=False)
     shapes: list[Shape | UnusableShape] = []
-    for child in element.children:
-        if child.tag == "tag":
-            continue
-        label = child.attributes.get("label", "")
-        shape = _read_shape(child, f"{path}:{child.line}", label, shape_hw)
-        shapes.append(UnusableShape(label, tuple(shape)) if isinstance(shape, list) else shape)
+    drawn = [child for child in element.children if child.tag != "tag"]
+    for child in drawn or element.children:
+        labels = _labels_of(child)
+        shape = _read_shape(child, f"{path}:{child.line}", labels, shape_hw)
+        shapes.append(UnusableShape(labels, tuple(shape)) if isinstance(shape, list) else shape)
     return Entry(name, where, tuple(shapes), shape_hw, folder, subset)
 
 
+def _labels_of(element: _Element) -> tuple[str, ...]:
+    label = element.attributes.get("label")
+    return (label,) if label else ()
+
+
 def _read_shape(
-    element: _Element, source: str, label: str, shape_hw: tuple[int, int]
+    element: _Element, source: str, labels: tuple[str, ...], shape_hw: tuple[int, int]
 ) -> Shape | list[Problem]:
     if element.tag == "ellipse":
-        return _read_ellipse(element.attributes, source, label)
+        return _read_ellipse(element.attributes, source, labels)
     if element.tag == "polygon":
-        return _read_polygon(element.attributes.get("points", ""), source, label)
+        return _read_polygon(element.attributes.get("points", ""), source, labels)
     if element.tag == "mask":
-        return _read_mask(element.attributes, source, label, shape_hw)
-    found = f"a {element.tag} of {label!r}"
+        return _read_mask(element.attributes, source, labels, shape_hw)
+    if element.tag == "tag":
+        found, expected = f"a tag {', '.join(labels)!r} without a shape", "a defect that is drawn"
+        fix = "Draw it; if the image is good, remove the tag, or leave it out by --defect-label."
+        return [Problem(source, found, expected, fix)]
+    found = f"a {element.tag} of {', '.join(labels)!r}"
     fix = "Draw it anew as one of these, or remove it."
     return [Problem(source, found, "an ellipse, a polygon or a mask around each defect", fix)]
 
 
-def _read_ellipse(attributes: dict[str, str], source: str, label: str) -> Ellipse | list[Problem]:
+def _read_ellipse(
+    attributes: dict[str, str], source: str, labels: tuple[str, ...]
+) -> Ellipse | list[Problem]:
     numbers = {name: _number(attributes.get(name)) for name in ("cx", "cy", "rx", "ry")}
     numbers["rotation"] = _number(attributes.get("rotation", "0"))
-    return make_ellipse(numbers, source, label, unit=math.radians(1))
+    return make_ellipse(numbers, source, labels, unit=math.radians(1))
 
 
-def _read_polygon(points: str, source: str, label: str) -> Polygon | list[Problem]:
+def _read_polygon(points: str, source: str, labels: tuple[str, ...]) -> Polygon | list[Problem]:
     pairs = [pair.split(",") for pair in points.split(";")]
     if len(pairs) < 3 or any(len(pair) != 2 for pair in pairs):
         found, expected = f"points = {shorten(points)}", "at least three corners, as 1.5,2;3,4;5,6"
         return [Problem(source, found, expected, _CORRECT)]
-    return make_polygon([[_number(x), _number(y)] for x, y in pairs], source, label)
+    return make_polygon([[_number(x), _number(y)] for x, y in pairs], source, labels)
 
 
 def _read_mask(
-    attributes: dict[str, str], source: str, label: str, shape_hw: tuple[int, int]
+    attributes: dict[str, str], source: str, labels: tuple[str, ...], shape_hw: tuple[int, int]
 ) -> Shape | list[Problem]:
     named = {name: _whole_number(attributes.get(name, "")) for name in _BOX}
     left, top, width, height = (-1 if value is None else value for value in named.values())
@@ -196,7 +207,7 @@ def _read_mask(
         return [Problem(source, found, expected, _CORRECT)]
     values = np.arange(len(lengths)) % 2 == 1
     part = np.repeat(values, lengths).reshape(height, width)
-    return make_pixel_mask(part, left, top, shape_hw, source, label)
+    return make_pixel_mask(part, left, top, shape_hw, source, labels)
 
 
 def _number(text: str | None) -> float | str | None:
@@ -231,7 +242,8 @@ def write(images: Sequence[DrawnImage]) -> str:
 
 
 def _write_shape(shape: Ellipse | Polygon) -> str:
-    common = f'label={_quote(shape.label)} source="auto" occluded="0" z_order="0"'
+    (label,) = shape.labels
+    common = f'label={_quote(label)} source="auto" occluded="0" z_order="0"'
     if isinstance(shape, Polygon):
         corners = ((x - FROM_CORNER, y - FROM_CORNER) for x, y in shape.vertices_xy)
         points = ";".join(f"{x:.2f},{y:.2f}" for x, y in corners)

@@ -31,8 +31,8 @@ class Ellipse:
         Centre: column and row, in pixels, **1-based**. In array indices it is ``(y - 1, x - 1)``.
     source : str
         Where it was read, as ``labels.txt:12``, for messages. Not part of the ellipse's identity.
-    label : str
-        What kind of defect it is, where the labels tell. Not part of its identity either.
+    labels : tuple of str
+        What kinds of defect it is, where that is told. Not part of its identity either.
     """
 
     semi_major: float
@@ -41,7 +41,7 @@ class Ellipse:
     x: float
     y: float
     source: str = field(default="", compare=False)
-    label: str = field(default="", compare=False)
+    labels: tuple[str, ...] = field(default=(), compare=False)
 
 
 def parse_ellipse(fields: Mapping[str, str], source: str) -> Ellipse | list[Problem]:

@@ -21,6 +21,9 @@ _CONTAINER = re.compile(
     r"(images?|imgs?|jpegimages|data|default|train|val|valid|validation|test)[0-9]*", re.IGNORECASE
 )
 _MOST_NAMED = 3
+# Of the web. Elsewhere, as in s3://bucket/a#1%.png, a path is what it looks like.
+_QUOTED = ("http", "https", "file")
+_ILLEGAL = re.compile(r"[^-\w.]")
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class Entry:
         for from there first.
     subset : str
         A folder that the image may lie in, which is tried before the name alone.
-    other_name : str
-        Another name, to be tried if no file fits the first.
+    uploaded_as : str
+        The name that the image had when it was uploaded, as far as the server kept it: see
+        `ImageNames.find_uploaded`. It is tried if no file fits `name`.
     file_bytes : int or None
         Length of the image file, where it is known. Of several files that the name fits, the one
         of this length is meant; a file of another length was changed since, or is another image.
@@ -56,7 +60,7 @@ class Entry:
     shape_hw: tuple[int, int] | None = None
     folder: str = ""
     subset: str = ""
-    other_name: str = ""
+    uploaded_as: str = ""
     file_bytes: int | None = None
     is_known: bool = True
 
@@ -159,11 +163,14 @@ class ImageNames:
         self._by_path = {file.relative: file for file in files}
         self._by_name: dict[str, list[FoundFile]] = {}
         self._by_stem: dict[str, list[FoundFile]] = {}
+        self._by_kept_name: dict[str, list[FoundFile]] = {}
         self._folders: set[str] = set()
         for file in self._by_path.values():
             path = PurePosixPath(file.relative)
             self._by_name.setdefault(path.name, []).append(file)
             self._by_stem.setdefault(path.stem.casefold(), []).append(file)
+            kept_name = _ILLEGAL.sub("", path.name.replace(" ", "_"))
+            self._by_kept_name.setdefault(kept_name, []).append(file)
             self._folders.add(path.parent.name)
 
     def find(self, name: str, folder: str = "", subset: str = "") -> list[FoundFile]:
@@ -193,6 +200,13 @@ class ImageNames:
                 return below
         return list(files)
 
+    def find_uploaded(self, name: str, folder: str) -> list[FoundFile]:
+        """Return the files that were uploaded to a server which then called them so.
+
+        Django, on which Label Studio stands, keeps ``part (1).png`` as ``part_1.png``.
+        """
+        return self.find(name, folder) or self._by_kept_name.get(name, [])
+
     def _by_paths(self, parts: list[str], folder: str) -> list[FoundFile]:
         path = "/".join(parts)
         for exact in (normpath(f"{folder or '.'}/{path}"), path):
@@ -219,8 +233,8 @@ class ImageNames:
 
 def _files_of(entry: Entry, names: ImageNames) -> list[FoundFile]:
     files = names.find(entry.name, entry.folder, entry.subset)
-    if not files and entry.other_name:
-        files = names.find(entry.other_name, entry.folder)
+    if not files and entry.uploaded_as:
+        files = names.find_uploaded(entry.uploaded_as, entry.folder)
     if len(files) > 1 and entry.file_bytes is not None:
         files = [file for file in files if _has_length(file, entry.file_bytes)] or files
     return files
@@ -232,14 +246,21 @@ def _has_length(file: FoundFile, length: int) -> bool:
 
 def _parts(name: str) -> list[str]:
     """Return folders and file name of a path or address, without those that say nothing."""
-    _, is_address, rest = name.partition("://")
-    if is_address:
-        name = unquote(rest.partition("/")[2].partition("?")[0])
-    return [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
+    path = path_of(name).replace("\\", "/")
+    return [part for part in path.split("/") if part not in {"", "."}]
+
+
+def path_of(address: str) -> str:
+    """Return the path in an address, as it was before it was quoted; another text as it is."""
+    scheme, is_address, rest = address.partition("://")
+    if not is_address:
+        return address
+    path = rest.partition("/")[2]
+    return unquote(re.split("[?#]", path, maxsplit=1)[0]) if scheme.lower() in _QUOTED else path
 
 
 def _missing(entry: Entry, names: ImageNames, root: Path) -> Problem:
-    hint = names.hint(entry.name) or names.hint(entry.other_name)
+    hint = names.hint(entry.name) or names.hint(entry.uploaded_as)
     return Problem(
         entry.source,
         f"labels of {entry.name[:200]!r}, but no such image below {root}{hint}",

@@ -45,15 +45,20 @@ def read_json(path: Path) -> dict[str, Any] | list[Any] | Problem:
 
     Numbers in it are finite.
     """
+    text = read_utf8(path)
+    return text if isinstance(text, Problem) else parse_json(text, str(path))
+
+
+def read_utf8(path: Path) -> str | Problem:
+    """Read a file as a tool wrote it, or say why it cannot be read."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         found = f"a file that cannot be opened: {error.strerror or error}"
         return Problem(str(path), found, "a file of labels", "Make it readable.")
     except UnicodeDecodeError as error:
         found = f"bytes that are no UTF-8, from byte {error.start} on"
-        return Problem(str(path), found, "JSON in UTF-8", _SAVE_AGAIN)
-    return parse_json(text, str(path))
+        return Problem(str(path), found, "labels in UTF-8", _SAVE_AGAIN)
 
 
 def parse_json(text: str, where: str) -> dict[str, Any] | list[Any] | Problem:

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
 from defectseg.annotations.brush_rle import decode_brush
 from defectseg.annotations.ellipse import LARGEST_PX
-from defectseg.annotations.image_names import Entry, match_entries
+from defectseg.annotations.image_names import Entry, match_entries, path_of
 from defectseg.annotations.json_files import (
     find_json,
     is_number,
@@ -44,7 +44,11 @@ _WORDS = frozenset(
     | {"textarea"}
 )
 # Uploaded files get eight digits before their name.
-_UPLOADED = re.compile(r"/?data/upload/(?:[0-9]+/)?[0-9a-f]{8}-([^/]+)")
+_UPLOADED = re.compile(r"(?:.*/)?data/upload/(?:[0-9]+/)?[0-9a-f]{8}-([^/?#]+)(?=[?#]|$)")
+# Files of the server's own disk. The name need not be quoted, so that & and # may be of it.
+_LOCAL = re.compile(
+    r"(?:[^?#]*/)?data/local-files/?\?(?:.*?&)??d=(?P<all>(?P<part>[^&#]*).*)", re.DOTALL
+)
 
 
 def find(root: Path) -> list[Path]:
@@ -99,30 +103,26 @@ def _read_task(task: Any, where: str, problems: list[Problem]) -> Entry | None:
     chosen = [number for number in done if annotations[number].get("ground_truth")] or done
     if not chosen:
         return None
-    name, other_name = _file_names(address)
+    name, uploaded_as = _file_names(address)
     if len(chosen) > 1:
         found = f"{len(chosen)} annotations of {name!r}"
         expected = "one, or one that is marked as ground truth"
         fix = "Mark the one that holds with the star, or remove the others."
         problems.append(Problem(where, found, expected, fix))
-        return Entry(name, where, (), other_name=other_name, is_known=False)
+        return Entry(name, where, (), uploaded_as=uploaded_as, is_known=False)
     where = f"{where}.annotations[{chosen[0]}]"
     own_problems: list[Problem] = []
     shapes, sizes = _read_result(annotations[chosen[0]].get("result"), where, own_problems)
     problems += own_problems
     shape_hw = next(iter(sizes), None)
     is_known = not own_problems
-    return Entry(name, where, tuple(shapes), shape_hw, other_name=other_name, is_known=is_known)
+    return Entry(name, where, tuple(shapes), shape_hw, uploaded_as=uploaded_as, is_known=is_known)
 
 
 def _image_address(data: object) -> str | None:
     """Return the one image that a task shows; that called image, if it shows several."""
     texts = {key: text for key, text in _items(data) if isinstance(text, str)}
-    images = {
-        key: text
-        for key, text in texts.items()
-        if PurePosixPath(_file_names(text)[0]).suffix.lower() in IMAGE_SUFFIXES
-    }
+    images = {key: text for key, text in texts.items() if _is_image(_file_names(text)[0])}
     if len(images) == 1:
         return next(iter(images.values()))
     return images.get("image")
@@ -134,16 +134,18 @@ def _items(value: object) -> list[tuple[str, object]]:
 
 def _file_names(address: str) -> tuple[str, str]:
     """Return the path in an address, and the name that an uploaded file had before, or nothing."""
-    if "://" not in address and not address.startswith(("/data/", "data/")):
-        return address, ""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return address, ""
-    served = parse_qs(parts.query).get("d")  # /data/local-files/?d=part.png
-    path = served[0] if served else unquote(parts.path)
-    uploaded = _UPLOADED.search(path)
-    return path, uploaded[1] if uploaded else ""
+    local = _LOCAL.fullmatch(address)
+    if local:
+        return unquote(local["all" if _is_image(local["all"]) else "part"]), ""
+    path = path_of(address)
+    uploaded = _UPLOADED.match(path)
+    if uploaded:  # its name holds no % of its own
+        return unquote(uploaded[0]), unquote(uploaded[1])
+    return path, ""
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _read_result(
@@ -166,18 +168,23 @@ def _read_result(
                 problems.append(Problem(place, "labels without a shape", "a shape", _DRAW))
             continue
         value = item.get("value")
-        label = ", ".join(_texts(value, kind) or names.get(region, []))
+        labels = tuple(_texts(value, kind) or names.get(region, []))
         shape_hw = _shape_hw(item, place)
         if isinstance(shape_hw, Problem):
-            shapes.append(UnusableShape(label, (shape_hw,)))
+            shapes.append(UnusableShape(labels, (shape_hw,)))
             continue
         sizes.add(shape_hw)
-        shape = _read_shape(kind, value if isinstance(value, dict) else {}, shape_hw, place, label)
-        shapes.append(UnusableShape(label, tuple(shape)) if isinstance(shape, list) else shape)
+        shape = _read_shape(kind, value if isinstance(value, dict) else {}, shape_hw, place, labels)
+        shapes.append(UnusableShape(labels, tuple(shape)) if isinstance(shape, list) else shape)
     if len(sizes) > 1:
         found = " and ".join(sorted(f"{width}×{height}" for height, width in sizes))
         fix = "Export the project anew."
         problems.append(Problem(where, f"sizes of the image {found}", "one", fix))
+    pictures = {str(item.get("to_name")) for item in result if str(item.get("type")) not in _WORDS}
+    if len(pictures) > 1:
+        found = f"shapes on several pictures of a task: {', '.join(sorted(pictures))[:60]}"
+        fix = "Give each picture a task of its own."
+        problems.append(Problem(where, found, "shapes on one", fix))
     if result and not drawn:
         found = f"{shorten(result[0].get('type'))} without a shape"
         expected = "a defect that is drawn; of a good image, nothing"
@@ -197,7 +204,11 @@ def _names_by_region(result: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 def _texts(value: object, key: str) -> list[str]:
     texts = value.get(key) if isinstance(value, dict) else None
-    return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
+    return (
+        [text for text in texts if isinstance(text, str) and text]
+        if isinstance(texts, list)
+        else []
+    )
 
 
 def _shape_hw(item: Mapping[str, Any], where: str) -> tuple[int, int] | Problem:
@@ -211,7 +222,7 @@ def _shape_hw(item: Mapping[str, Any], where: str) -> tuple[int, int] | Problem:
 
 
 def _read_shape(
-    kind: str, value: dict[str, Any], shape_hw: tuple[int, int], where: str, label: str
+    kind: str, value: dict[str, Any], shape_hw: tuple[int, int], where: str, labels: tuple[str, ...]
 ) -> Shape | list[Problem]:
     height, width = shape_hw
     if kind in {"ellipse", "ellipselabels"}:
@@ -220,9 +231,12 @@ def _read_shape(
             f"{name} in pixels": _to_px(value.get(name), whole) for name, whole in wholes.items()
         }
         numbers["rotation"] = value.get("rotation", 0)
-        return make_ellipse(numbers, where, label, unit=math.radians(1))
+        return make_ellipse(numbers, where, labels, unit=math.radians(1))
     if kind in {"polygon", "polygonlabels"}:
         points = value.get("points")
+        if value.get("closed") is False:
+            found, fix = "a polygon that is not closed", "Close it in Label Studio, or remove it."
+            return [Problem(where, found, "one that was drawn to its end", fix)]
         if isinstance(points, list):
             points = [
                 [_to_px(own, whole) for own, whole in zip(point, (width, height), strict=True)]
@@ -230,7 +244,7 @@ def _read_shape(
                 else point
                 for point in points
             ]
-        return make_polygon(points, where, label)
+        return make_polygon(points, where, labels)
     if kind in {"brush", "brushlabels"}:
         code = value.get("rle")
         try:
@@ -238,7 +252,7 @@ def _read_shape(
         except ValueError as error:
             found, expected = f"run lengths with {error}", "those of Label Studio's brush"
             return [Problem(where, found, expected, "Export the project anew.")]
-        return make_pixel_mask(painted, 0, 0, shape_hw, where, label)
+        return make_pixel_mask(painted, 0, 0, shape_hw, where, labels)
     found = f"a shape of the type {kind[:60]!r}"
     return [Problem(where, found, "ellipse, polygon or brush", _DRAW)]
 

@@ -85,9 +85,9 @@ def _read_file(labels: Any, path: Path, root: Path, problems: list[Problem]) -> 
             own_problems.append(Problem(where, shorten(shape), "a shape", _SAVE_AGAIN))
             continue
         label = shape.get("label")
-        label = label if isinstance(label, str) else ""
-        read = _read_shape(shape, shape_hw, where, label)
-        known.append(UnusableShape(label, tuple(read)) if isinstance(read, list) else read)
+        own = (label,) if isinstance(label, str) and label else ()
+        read = _read_shape(shape, shape_hw, where, own)
+        known.append(UnusableShape(own, tuple(read)) if isinstance(read, list) else read)
     flags = labels.get("flags")
     if not shapes and isinstance(flags, dict) and any(flags.values()):
         found = f"{', '.join(flag for flag in flags if flags[flag])} without a shape"
@@ -112,12 +112,12 @@ def _read_size(
 
 
 def _read_shape(
-    shape: dict[str, Any], shape_hw: tuple[int, int] | None, where: str, label: str
+    shape: dict[str, Any], shape_hw: tuple[int, int] | None, where: str, labels: tuple[str, ...]
 ) -> Shape | list[Problem]:
     kind = str(shape.get("shape_type") or "polygon")  # of old files, that knew no other
     points = shape.get("points")
     if kind == "polygon":
-        return make_polygon(points, where, label)
+        return make_polygon(points, where, labels)
     if kind not in {"circle", "mask"}:
         found = f"a shape of the type {kind[:60]!r}"
         return [Problem(where, found, "polygon, circle or mask", "Draw one of these instead.")]
@@ -130,8 +130,8 @@ def _read_shape(
         return problems
     if kind == "circle":
         circle = {"x": x, "y": y, "radius": math.hypot(other_x - x, other_y - y)}
-        return make_circle(circle, where, label)
-    return _read_mask(shape.get("mask"), points, shape_hw, where, label)
+        return make_circle(circle, where, labels)
+    return _read_mask(shape.get("mask"), points, shape_hw, where, labels)
 
 
 def _length(value: object) -> int:
@@ -143,7 +143,7 @@ def _read_mask(
     points: list[list[float]],
     shape_hw: tuple[int, int] | None,
     where: str,
-    label: str,
+    labels: tuple[str, ...],
 ) -> Shape | list[Problem]:
     """Return a mask, which is stored as a PNG of 0 and 1 in base64."""
     try:
@@ -169,4 +169,4 @@ def _read_mask(
     inside = to_gray(picture)[max(-y, 0) :, max(-x, 0) :]  # a shape may be moved over the border
     x, y = min(max(x, 0), shape_hw[1]), min(max(y, 0), shape_hw[0])
     inside = inside[: shape_hw[0] - y, : shape_hw[1] - x]
-    return make_pixel_mask(inside > 0, x, y, shape_hw, where, label)
+    return make_pixel_mask(inside > 0, x, y, shape_hw, where, labels)

@@ -17,12 +17,12 @@ class UnusableShape:
 
     Attributes
     ----------
-    label : str
-        As in `Ellipse`. A shape whose label is left out is no problem.
+    labels : tuple of str
+        As in `Ellipse`. A shape whose labels are left out is no problem.
     problems : tuple of Problem
     """
 
-    label: str
+    labels: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
@@ -89,18 +89,18 @@ class LabelSet:
     unusable: tuple[UnusableShape, ...] = ()
 
     def names(self) -> set[str]:
-        """Return the labels of all shapes that have one."""
+        """Return all labels that shapes have."""
         shapes = [shape for image in self.images for shape in image.shapes]
-        return {shape.label for shape in (*shapes, *self.unusable)} - {""}
+        return {label for shape in (*shapes, *self.unusable) for label in shape.labels}
 
     def choose(self, names: Collection[str]) -> "LabelSet":
-        """Keep the shapes of some labels alone, or of all if none is named.
+        """Keep the shapes that have one of some labels, or all if none is named.
 
         What is unusable among them becomes a problem, and the label of its image is not known.
         """
 
         def is_chosen(shape: Shape | UnusableShape) -> bool:
-            return not names or shape.label in names
+            return not names or any(label in names for label in shape.labels)
 
         images = tuple(
             replace(image, shapes=tuple(filter(is_chosen, image.shapes)))
@@ -122,7 +122,7 @@ class DrawnImage:
     shape_hw : tuple of int
         Height and width, in pixels.
     shapes : tuple of Ellipse or Polygon
-        Each with its label.
+        Each with one label.
     scores : tuple of float
         How sure each of them is, in [0, 1].
     """

@@ -32,6 +32,12 @@ _UNREAD = {
         _OUTLINES,
         _DRAW,
     ),
+    "a project of VGG Image Annotator 3": (
+        ".json",
+        re.compile(rb'\s*\{\s*"project"\s*:\s*\{\s*"pid"'),
+        "version 2, whose labels are read",
+        "Draw with version 2 or another of the tools above.",
+    ),
     "boxes of YOLO": (
         ".txt",
         re.compile(rb"\s*[0-9]+( [01](\.[0-9]*)?){4}\s*(\n|$)"),

@@ -16,13 +16,13 @@ class Polygon:
     vertices_xy : tuple of (float, float)
         At least 3 corners, the last joined with the first. As in `Ellipse`: column and row, in
         pixels, **1-based**, so that the pixel in the upper left has its centre at (1, 1).
-    source, label : str
+    source, labels
         As in `Ellipse`.
     """
 
     vertices_xy: tuple[tuple[float, float], ...]
     source: str = field(default="", compare=False)
-    label: str = field(default="", compare=False)
+    labels: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class PixelMask:
         on, down the columns from the upper left. They make up the whole image.
     shape_hw : tuple of int
         Height and width of the whole image.
-    source, label : str
+    source, labels
         As in `Ellipse`.
     """
 
     run_lengths: tuple[int, ...]
     shape_hw: tuple[int, int]
     source: str = field(default="", compare=False)
-    label: str = field(default="", compare=False)
+    labels: tuple[str, ...] = field(default=(), compare=False)
 
 
 def make_pixel_mask(
@@ -52,7 +52,7 @@ def make_pixel_mask(
     top: int,
     shape_hw: tuple[int, int],
     source: str = "",
-    label: str = "",
+    labels: tuple[str, ...] = (),
 ) -> PixelMask:
     """Return the record of a mask of which only a part is given; the rest is not of the defect.
 
@@ -64,7 +64,8 @@ def make_pixel_mask(
         Where the part begins, 0-based.
     shape_hw : tuple of int
         Of the whole image, which the part lies in.
-    source, label : str
+    source, labels
+        As in `Ellipse`.
     """
     height, width = shape_hw
     band = np.zeros((height, part.shape[1]), np.bool_)
@@ -80,4 +81,4 @@ def make_pixel_mask(
         runs[-1] += after
     elif after:
         runs.append(after)
-    return PixelMask(tuple(runs), shape_hw, source, label)
+    return PixelMask(tuple(runs), shape_hw, source, labels)

@@ -13,7 +13,7 @@ from defectseg.errors import Problem
 
 
 def make_ellipse(
-    numbers: Mapping[str, object], where: str, label: str = "", *, unit: float = 1.0
+    numbers: Mapping[str, object], where: str, labels: tuple[str, ...] = (), *, unit: float = 1.0
 ) -> Ellipse | list[Problem]:
     """Turn what a tool wrote into an ellipse, or say what is wrong with each of its numbers.
 
@@ -22,8 +22,8 @@ def make_ellipse(
     numbers : mapping of str to object
         Centre across and down, the radius along the angle and the other one, in pixels, and the
         angle, clockwise on the screen; by the names that the tool gives them, in this order.
-    where, label : str
-        As `Ellipse.source` and `Ellipse.label`.
+    where, labels
+        As `Ellipse.source` and `Ellipse.labels`.
     unit : float
         The angle's, in radians.
     """
@@ -37,11 +37,11 @@ def make_ellipse(
     if problems:
         return problems
     x, y, along, across, angle = map(float, numbers.values())  # type: ignore[arg-type]
-    return Ellipse(along, across, angle * unit, x + FROM_CORNER, y + FROM_CORNER, where, label)
+    return Ellipse(along, across, angle * unit, x + FROM_CORNER, y + FROM_CORNER, where, labels)
 
 
 def make_circle(
-    numbers: Mapping[str, object], where: str, label: str = ""
+    numbers: Mapping[str, object], where: str, labels: tuple[str, ...] = ()
 ) -> Ellipse | list[Problem]:
     """Turn centre and radius into an ellipse, as `make_ellipse`."""
     *_, radius = numbers
@@ -49,18 +49,20 @@ def make_circle(
     if problems:
         return problems
     x, y, size = map(float, numbers.values())  # type: ignore[arg-type]
-    return Ellipse(size, size, 0.0, x + FROM_CORNER, y + FROM_CORNER, where, label)
+    return Ellipse(size, size, 0.0, x + FROM_CORNER, y + FROM_CORNER, where, labels)
 
 
-def make_polygon(points: object, where: str, label: str = "") -> Polygon | list[Problem]:
+def make_polygon(
+    points: object, where: str, labels: tuple[str, ...] = ()
+) -> Polygon | list[Problem]:
     """Turn the pairs of numbers that a tool wrote into a polygon, or say what is wrong with them.
 
     Parameters
     ----------
     points : object
         Out of JSON: a list of ``[x, y]`` in pixels, at least 3.
-    where, label : str
-        As `Polygon.source` and `Polygon.label`.
+    where, labels
+        As `Polygon.source` and `Polygon.labels`.
     """
     if not isinstance(points, list) or len(points) < 3:
         count = f"{len(points)} corner(s)" if isinstance(points, list) else shorten(points)
@@ -76,4 +78,4 @@ def make_polygon(points: object, where: str, label: str = "") -> Polygon | list[
     if problems:
         return problems
     corners = tuple((float(x) + FROM_CORNER, float(y) + FROM_CORNER) for x, y in points)
-    return Polygon(corners, where, label)
+    return Polygon(corners, where, labels)

@@ -17,6 +17,7 @@ from defectseg.annotations.json_files import (
     find_json,
     parse_json,
     read_json,
+    read_utf8,
     shorten,
 )
 from defectseg.annotations.labels import LabelSet, Shape, UnusableShape
@@ -120,7 +121,10 @@ def _list_project(path: Path, problems: list[Problem]) -> list[_Listed]:
 
 def _list_rows(path: Path, problems: list[Problem]) -> list[_Listed]:
     """Return the images of a CSV export, which has a row for each region."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = read_utf8(path)
+    if isinstance(text, Problem):
+        problems.append(text)
+        return []
     rows = csv.reader(io.StringIO(text, newline=""))
     listed: dict[tuple[str, str], _Listed] = {}
     try:
@@ -168,9 +172,9 @@ def _read_image(image: _Listed, problems: list[Problem]) -> Entry | None:
         if wrong:
             own_problems += wrong
             continue
-        label = _tell_label(attributes)
-        read = _read_region(shape, label, where)
-        shapes.append(UnusableShape(label, tuple(read)) if isinstance(read, list) else read)
+        labels = _tell_labels(attributes)
+        read = _read_region(shape, labels, where)
+        shapes.append(UnusableShape(labels, tuple(read)) if isinstance(read, list) else read)
     if image.count.strip() not in {"", str(len(image.regions))}:
         found = f"{len(image.regions)} region(s) of {image.name!r}, region_count = {image.count!r}"
         own_problems.append(Problem(image.where, found, "a row for each region", _SAVE_AGAIN))
@@ -185,16 +189,16 @@ def _parse(attributes: object, where: str) -> object:
     return parse_json(attributes, where) if isinstance(attributes, str) else attributes
 
 
-def _read_region(shape: object, label: str, where: str) -> Shape | list[Problem]:
+def _read_region(shape: object, labels: tuple[str, ...], where: str) -> Shape | list[Problem]:
     if not isinstance(shape, dict):
         found = f"shape_attributes = {shorten(shape)}"
         return [Problem(where, found, "a shape", _SAVE_AGAIN)]
     kind = shape.get("name")
     if kind == "ellipse":
         numbers = {name: shape.get(name) for name in ("cx", "cy", "rx", "ry")}
-        return make_ellipse({**numbers, "theta": shape.get("theta", 0)}, where, label)
+        return make_ellipse({**numbers, "theta": shape.get("theta", 0)}, where, labels)
     if kind == "circle":
-        return make_circle({name: shape.get(name) for name in ("cx", "cy", "r")}, where, label)
+        return make_circle({name: shape.get(name) for name in ("cx", "cy", "r")}, where, labels)
     if kind != "polygon":
         found, fix = f"a region of the shape {shorten(kind)}", "Draw one of these instead."
         return [Problem(where, found, "ellipse, circle or polygon", fix)]
@@ -203,13 +207,13 @@ def _read_region(shape: object, label: str, where: str) -> Shape | list[Problem]
         found = f"all_points_x = {shorten(columns)}, all_points_y = {shorten(rows)}"
         return [Problem(where, found, "two lists of the same length", "Draw it anew.")]
     points = [[x, y] for x, y in zip(columns, rows, strict=True)]
-    return make_polygon(points, where, label)
+    return make_polygon(points, where, labels)
 
 
-def _tell_label(attributes: object) -> str:
+def _tell_labels(attributes: object) -> tuple[str, ...]:
     """Return what the attributes of a region say; of a group of boxes, those that are ticked."""
     words: list[str] = []
     for value in attributes.values() if isinstance(attributes, dict) else ():
         ticked = [key for key in value if value[key]] if isinstance(value, dict) else [value]
         words += [word for word in ticked if isinstance(word, str) and word]
-    return ", ".join(words)
+    return tuple(words)

@@ -81,12 +81,14 @@ def preannotate(
         Literal["ellipse", "outline"],
         typer.Option(help="An ellipse for each defect, or the outline of its pixels."),
     ] = "ellipse",
-    label: Annotated[str, typer.Option(help="What the tool calls a defect.")] = "defect",
+    label: Annotated[
+        str, typer.Option(help="What the tool calls a defect; a task in CVAT needs this label.")
+    ] = "defect",
 ) -> None:
     """Write what was found as labels, for a person to correct in a drawing tool.
 
-    Corrected, they are read by prepare, with the images. Exit status: 0, or 1 if images that were
-    not inspected are left out.
+    Corrected, they are read by prepare, with the images. Images that were not inspected are left
+    out. Exit status: 0, also where some are RETAKE, or 1 if some are ERROR.
 
     Example: `defectseg preannotate --results runs/demo/results --format cvat --output
     runs/demo/cvat.xml` (after the demo)

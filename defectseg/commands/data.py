@@ -80,7 +80,7 @@ def prepare(
     ]
     for label in sorted({label for product in summary for label in product.shapes}):
         used = not defect_labels or label in defect_labels
-        name = f"shapes of {escape(label)}" + ("" if used else ", left out")
+        name = f"shapes of {escape(label)}" + ("" if used else ", not a defect label")
         rows.append({"images": name} | {own.product: own.shapes.get(label, 0) for own in summary})
     print_table("What was prepared", rows)
     unnamed = sum(product.good_as_unnamed for product in summary)

@@ -1,5 +1,6 @@
 """What the commands of prediction do."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -81,12 +82,25 @@ def preannotate(
 ) -> int:
     """Write what a prediction found as labels; return the exit status."""
     from defectseg.inference.preannotations import preannotate as write_labels
+    from defectseg.inference.verdict import Outcome
 
     with counting("drawing") as tick:
         written = write_labels(
             results, output, tool=tool, drawn_as=drawn_as, label=label, on_image=tick
         )
-    for image in written.left_out:
-        out.print(f"[red]{escape(image)}[/] was not inspected, and is left out.")
+    left_out = Counter(written.left_out.values())
+    for image, outcome in written.left_out.items():
+        if outcome is Outcome.ERROR:
+            out.print(f"[red]{escape(image)}[/] was not inspected (ERROR), and is left out.")
     out.print(f"{written.images} images with {written.shapes} shapes are in {bold(output)}.")
-    return SOME_UNREADABLE if written.left_out else OK
+    if tool == "cvat":
+        out.print(
+            f"CVAT drops shapes without a word unless the task has the label {escape(repr(label))} "
+            "and the images under the same paths."
+        )
+    if left_out[Outcome.RETAKE]:
+        out.print(
+            f"{left_out[Outcome.RETAKE]} image(s) are left out as RETAKE, too poor to be believed. "
+            "Keep them out of the task, too: without a shape they would come back as good parts."
+        )
+    return SOME_UNREADABLE if left_out[Outcome.ERROR] else OK

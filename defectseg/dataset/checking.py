@@ -136,7 +136,7 @@ def _list_some(names: Sequence[str]) -> str:
 
 
 def find_missing_kinds(
-    checked: Sequence[CheckedImage], source: Path, labels_are_known: bool
+    checked: Sequence[CheckedImage], source: Path, *, all_are_known: bool
 ) -> list[Problem]:
     """Find products without good images, and data without any defective one."""
     count = Counter((image.label.product, image.defective) for image in checked)
@@ -145,7 +145,9 @@ def find_missing_kinds(
     if len(products) > 1:
         named = f"; the first folder of a path is its product, here {_list_some(products)}"
     fix = "Add good images, or leave the product out."
-    labels = sorted({own.label for image in checked for own in image.label.shapes if own.label})
+    labels = sorted(
+        {label for image in checked for own in image.label.shapes for label in own.labels}
+    )
     if len(labels) > 1:
         fix += (
             f" If not all shapes are defects ({_list_some(labels)}), name those that are: "
@@ -161,8 +163,8 @@ def find_missing_kinds(
         for product in products
         if not count[product, False]
     ]
-    # With labels that could not be read, none being defective says nothing.
-    if labels_are_known and not any(defective for _, defective in count):
+    # Where anything was refused, the defective ones may have been among it.
+    if all_are_known and not any(defective for _, defective in count):
         fix = "Add defective images with their labels."
         problems.append(Problem(str(source), "no defective images at all", "some", fix))
     return problems

@@ -31,7 +31,8 @@ class ProductSummary:
     """What was found of one product: counts of images, ellipses and rows.
 
     `good_as_unnamed` counts the good images that are so because no label names them, `shapes` the
-    shapes of each label, where labels have names; also of those left out.
+    shapes of each label, where labels have names; also of those left out. One
+    of several labels counts for each.
     """
 
     product: str
@@ -108,12 +109,11 @@ def prepare(
         problems += _refuse_to_leave_out(source, labels)
     else:
         problems += [p for _, p in (*labels.rows_without_image, *labels.images_without_row)]
-    labels_are_known = not problems
-    if labels_are_known:  # else the label may stand in a file that could not be read
+    if not problems:  # else the label may stand in a file that could not be read
         _refuse_unknown(labels.names(), defect_labels)
     checked = check_images(chosen.images, problems, on_image)
     problems += find_contradictions(checked)
-    problems += find_missing_kinds(checked, source, labels_are_known)
+    problems += find_missing_kinds(checked, source, all_are_known=not problems)
     if problems:
         raise DataError(
             f"{source} cannot be prepared: {len(problems)} problem(s). Nothing was written.",
@@ -231,11 +231,11 @@ def _summarise(
             if isinstance(shape, Ellipse) and crosses_border(shape, image.shape_hw)
         ]
         shapes = Counter(
-            shape.label
+            label
             for image in labels.images
             if image.product == product
             for shape in (*image.shapes, *image.unusable)
-            if shape.label
+            for label in set(shape.labels)
         )
         summary.append(
             ProductSummary(

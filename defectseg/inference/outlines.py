@@ -13,10 +13,9 @@ from defectseg.annotations.outline import Polygon
 _TOLERANCES_PX = (0.5, 0.35, 0.2, 1e-6)
 
 
-Box = tuple[int, int, int, int]
-
-
-def trace_outlines(mask: npt.NDArray[np.uint8], label: str = "") -> list[tuple[Polygon, Box]]:
+def trace_outlines(
+    mask: npt.NDArray[np.uint8], label: str
+) -> tuple[list[Polygon], npt.NDArray[np.int32]]:
     """Return a polygon around each connected region of a mask.
 
     Parameters
@@ -28,20 +27,21 @@ def trace_outlines(mask: npt.NDArray[np.uint8], label: str = "") -> list[tuple[P
 
     Returns
     -------
-    list of (Polygon, tuple of int)
-        Each with left, top, width and height of its region, 0-based. A polygon lies within the
-        image. Rasterised, it gives its region exactly, with holes filled, by as few corners as
-        were found to do so.
+    polygons : list of Polygon
+        Each lies within the image. Rasterised, it gives its region exactly, with holes filled, by
+        as few corners as were found to do so.
+    regions : ndarray of shape (H, W), int32
+        Whose polygon a pixel belongs to, counted from 1; 0 outside. A hole is outside.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    outlines = []
+    polygons = []
     for number in range(1, count):
         left, top, width, height = (int(value) for value in stats[number, :4])
         pixels = labels[top : top + height, left : left + width] == number
         corners_rc = _trace(binary_fill_holes(pixels))
         vertices = tuple((float(c + left + 1), float(r + top + 1)) for r, c in corners_rc)
-        outlines.append((Polygon(vertices, label=label), (left, top, width, height)))
-    return outlines
+        polygons.append(Polygon(vertices, labels=(label,)))
+    return polygons, np.asarray(labels, np.int32)
 
 
 def _trace(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """A prediction as labels for a drawing tool: a person corrects them, instead of drawing anew."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from defectseg.annotations.labels import DrawnImage
 from defectseg.atomic import write_atomically
 from defectseg.errors import DataError, ImageReadError
 from defectseg.image_io import read_mask
-from defectseg.inference.outlines import Box, trace_outlines
+from defectseg.inference.outlines import trace_outlines
 from defectseg.inference.regions import Region
 from defectseg.inference.results import (
     DEFECT_COLUMNS,
@@ -31,16 +31,17 @@ ToolFormat = Literal["cvat", "coco"]
 DrawnAs = Literal["ellipse", "outline"]
 
 _BOX_COLUMNS = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")
+_NOT_INSPECTED = (Outcome.RETAKE, Outcome.ERROR)
 _WRITERS = {"cvat": cvat.write, "coco": coco.write}
 
 
 @dataclass(frozen=True)
 class Preannotated:
-    """What was written: how many images and shapes, and the images that were left out."""
+    """What was written: how many images and shapes; and the images that were left out, and why."""
 
     images: int
     shapes: int
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, Outcome]
 
 
 def preannotate(
@@ -53,6 +54,9 @@ def preannotate(
     on_image: Callable[[int], None] = lambda total: None,
 ) -> Preannotated:
     """Write what a prediction found as a file of labels.
+
+    Images that were not inspected, RETAKE and ERROR, are left out: without a shape, they would be
+    read back as good parts.
 
     Parameters
     ----------
@@ -86,9 +90,13 @@ def preannotate(
     regions = _read_regions(results / DEFECTS)
     masks = name_pictures(row["image"] for row in rows)
     images: list[DrawnImage] = []
+    left_out: dict[str, Outcome] = {}
     for row in rows:
         name = row["image"]
-        if row["outcome"] != Outcome.ERROR.value:
+        outcome = _read_outcome(row, results / PREDICTIONS)
+        if outcome in _NOT_INSPECTED:
+            left_out[name] = outcome
+        else:
             size = _read_size(row, results / PREDICTIONS)
             own = regions.get(name, [])
             if drawn_as == "ellipse":
@@ -98,7 +106,6 @@ def preannotate(
                 images.append(draw_outlines(name, _read_mask(path, size), own, label))
         on_image(len(rows))
     write_atomically(output, _WRITERS[tool](images))
-    left_out = tuple(row["image"] for row in rows if row["outcome"] == Outcome.ERROR.value)
     return Preannotated(len(images), sum(len(image.shapes) for image in images), left_out)
 
 
@@ -113,7 +120,7 @@ def draw_ellipses(
             region.angle,
             region.centroid_xy[0] + 1,  # a label counts from 1
             region.centroid_xy[1] + 1,
-            label=label,
+            labels=(label,),
         )
         for region in regions
     )
@@ -127,31 +134,18 @@ def draw_outlines(
 
     Its score is the highest of the regions that lie in it: some may touch.
     """
-    outlines = trace_outlines(mask, label)
-    scores = [0.0] * len(outlines)
+    polygons, owners = trace_outlines(mask, label)
+    scores = [0.0] * (len(polygons) + 1)  # the first is of what has no outline
     for region in regions:
-        # What lies in a ring is in the ring's box, too, but in its own, smaller one as well.
-        boxes = [
-            (box[2] * box[3], number)
-            for number, (_, box) in enumerate(outlines)
-            if _is_within(region.bbox_xywh, box)
-        ]
-        if boxes:
-            number = min(boxes)[1]
-            scores[number] = max(scores[number], region.score)
+        left, top, width, height = region.bbox_xywh
+        box = owners[top : top + height, left : left + width]
+        # A region reaches all sides of its box. So may parts of others, which fill less of it.
+        sides = (box[:1], box[-1:], box[:, :1], box[:, -1:])
+        reaching = set.intersection(*(set(side.ravel().tolist()) for side in sides)) - {0}
+        owner = max(reaching, key=lambda number: np.count_nonzero(box == number), default=0)
+        scores[owner] = max(scores[owner], region.score)
     height, width = mask.shape
-    polygons = tuple(polygon for polygon, _ in outlines)
-    return DrawnImage(name, (height, width), polygons, tuple(scores))
-
-
-def _is_within(inner: Box, outer: Box) -> bool:
-    left, top, width, height = inner
-    return (
-        outer[0] <= left
-        and outer[1] <= top
-        and left + width <= outer[0] + outer[2]
-        and top + height <= outer[1] + outer[3]
-    )
+    return DrawnImage(name, (height, width), tuple(polygons), tuple(scores[1:]))
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -192,6 +186,13 @@ def _read_regions(path: Path) -> dict[str, list[Region]]:
             raise DataError(f"{where} is not as it was written: {error}.") from error
         regions.setdefault(row["image"], []).append(region)
     return regions
+
+
+def _read_outcome(row: dict[str, str], path: Path) -> Outcome:
+    try:
+        return Outcome(row["outcome"])
+    except ValueError as error:
+        raise DataError(f"{path}: {row['image']} is not as it was written: {error}.") from error
 
 
 def _read_size(row: dict[str, str], path: Path) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """What is read covers the pixels that the tool covers when it draws the shape.
 
-VGG Image Annotator gives its numbers to a canvas as they are. Label Studio's library, Konva, moves
+VGG Image Annotator gives its numbers to a canvas as they are, LabelMe to a painter of Qt, which
+counts like a canvas. Label Studio's library, Konva, moves
 the canvas to the centre, turns it, and draws the ellipse upright. A browser does both here, on a
 canvas of the image's size, as the tools do at full size.
 """
@@ -15,13 +16,13 @@ import numpy.typing as npt
 import pytest
 from playwright.sync_api import Browser
 
-from defectseg.annotations import label_studio, via
+from defectseg.annotations import label_studio, labelme, via
 from defectseg.annotations.labels import Shape
 from defectseg.dataset.masks import rasterise
-from tests.annotations import test_label_studio, test_via
+from tests.annotations import test_label_studio, test_labelme, test_via
 from tests.annotations.folders import HEIGHT, WIDTH
 
-Draw = Callable[[str, dict[str, Any]], npt.NDArray[np.int64]]
+Draw = Callable[[str, Any], npt.NDArray[np.int64]]
 
 _STEPS = {
     "ellipse": "c.ellipse(v.cx, v.cy, v.rx, v.ry, v.theta, 0, 2 * Math.PI)",
@@ -33,6 +34,10 @@ _STEPS = {
         const [rx, ry] = [v.radiusX * WIDTH / 100, v.radiusY * HEIGHT / 100];
         c.scale(1, ry / rx);
         c.arc(0, 0, rx, 0, 2 * Math.PI)""",
+    "labelme polygon": "v.forEach(([x, y]) => c.lineTo(x, y))",
+    "labelme circle": """
+        const [[x, y], [ox, oy]] = v;
+        c.arc(x, y, Math.hypot(ox - x, oy - y), 0, 2 * Math.PI)""",
     "polygonlabels": "v.points.forEach(([x, y]) => c.lineTo(x * WIDTH / 100, y * HEIGHT / 100))",
 }
 
@@ -45,7 +50,7 @@ def draw(browser: Browser) -> Draw:
     """
     page = browser.new_page()
 
-    def covered(kind: str, numbers: dict[str, Any]) -> npt.NDArray[np.int64]:
+    def covered(kind: str, numbers: Any) -> npt.NDArray[np.int64]:
         steps = f"""v => {{
             const c = new OffscreenCanvas(WIDTH, HEIGHT).getContext("2d");
             c.beginPath();
@@ -96,3 +101,18 @@ def test_what_label_studio_drew(tmp_path: Path, draw: Draw, rotation: float) -> 
     for number, shape in enumerate(shapes):
         item = test_label_studio.result(tasks, number)
         assert_as_drawn(shape, draw(item["type"], item["value"]))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "points"),
+    [
+        (0, "labelme polygon", [[3.2, 2.1], [28.7, 6.4], [17.3, 21.6], [14.8, 9.9]]),
+        (1, "labelme circle", [[12.3, 11.2], [15.1, 17.9]]),
+    ],
+)
+def test_what_labelme_drew(
+    tmp_path: Path, draw: Draw, number: int, kind: str, points: list[list[float]]
+) -> None:
+    root = test_labelme.make(tmp_path, test_labelme.shape(number, points=points))
+    shape = labelme.read(root).images[0].shapes[number]
+    assert_as_drawn(shape, draw(kind, points))

@@ -86,13 +86,13 @@ def test_images_and_shapes_are_read_with_label_size_and_line(tmp_path: Path) -> 
     ellipse, polygon = first.shapes
     # From the corner of the first pixel to its centre it is half a pixel, which counts as 1.
     assert ellipse == Ellipse(9.5, 4, math.radians(30), 16.8, 11.7)
-    assert (ellipse.label, ellipse.source) == ("scratch", f"{path}:{FIRST_SHAPE}")
+    assert (ellipse.labels, ellipse.source) == (("scratch",), f"{path}:{FIRST_SHAPE}")
     assert polygon == Polygon(((1.5, 14.5), (8, 23.7), (2.9, 21.5)))
-    assert (polygon.label, polygon.source) == ("stain", f"{path}:{FIRST_SHAPE + 2}")
+    assert (polygon.labels, polygon.source) == (("stain",), f"{path}:{FIRST_SHAPE + 2}")
     assert [image.shape_hw for image in labels.images] == [(24, 32)] * 3
     assert [image.product for image in labels.images] == ["gear"] * 3
-    assert len(second.shapes) == 1
-    assert third.shapes == ()  # a tag marks no place
+    assert len(second.shapes) == 1  # and a tag
+    assert third.shapes == ()
 
 
 def test_ellipse_and_polygon_lie_where_cvat_draws_them(tmp_path: Path) -> None:
@@ -104,6 +104,24 @@ def test_mask_runs_along_the_rows_of_its_box(tmp_path: Path) -> None:
     rows = draw(labels_of(tmp_path), "2.png")
     assert [row[19:25] for row in rows[1:6]] == ["......", "..##..", ".####.", "..##..", "......"]
     assert sum(row.count("#") for row in rows) == 8
+
+
+def test_a_tag_without_a_shape_makes_no_good_image(tmp_path: Path) -> None:
+    text = GOLDEN.read_text(encoding="utf-8")
+    last = '<image id="2" name="gear/3.png" width="32" height="24">'
+    tags = '<tag label="defective"/><tag label="seen"/>'
+    raw = make(tmp_path / "raw", text.replace(last, f"{last}{tags}"))
+    *tagged, missing = refused(raw)
+    assert [problem.found for problem in tagged] == [
+        "a tag 'defective' without a shape",
+        "a tag 'seen' without a shape",
+    ]
+    assert missing.found == "no good images of the product 'gear'"
+    # A tag that is no defect leaves its image a good one.
+    (gear,) = prepare(raw, tmp_path / "out", val=0, test=0, defect_labels=["scratch"])[1]
+    assert (gear.good, gear.defective) == (2, 1)
+    with pytest.raises(DataError, match="a tag 'defective' without a shape"):
+        prepare(raw, tmp_path / "out2", defect_labels=["scratch", "defective"])
 
 
 @pytest.mark.parametrize(
@@ -291,8 +309,8 @@ DRAWN = (
         'a & "b"/<1>.png',
         (24, 32),
         (
-            Ellipse(9.5, 4, -2.5, 16.25, 11.75, label="big & small"),
-            Polygon(((1.5, 2), (9, 3), (4.5, 8.5)), label="'stain'"),
+            Ellipse(9.5, 4, -2.5, 16.25, 11.75, labels=("big & small",)),
+            Polygon(((1.5, 2), (9, 3), (4.5, 8.5)), labels=("'stain'",)),
         ),
         (0.9, 0.5),
     ),
@@ -312,7 +330,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert drawn.shape_hw == (24, 32)
     ellipse, polygon = drawn.shapes
     assert polygon == DRAWN[0].shapes[1]
-    assert [shape.label for shape in drawn.shapes] == ["big & small", "'stain'"]
+    assert [shape.labels for shape in drawn.shapes] == [("big & small",), ("'stain'",)]
     assert isinstance(ellipse, Ellipse)
     # By a whole turn, as CVAT takes no negative degrees; they have two places.
     assert ellipse.angle == pytest.approx(2 * math.pi - 2.5, abs=math.radians(0.005))

@@ -119,7 +119,7 @@ def test_an_image_that_is_missing_is_told_from_one_of_almost_its_name(
     make(tmp_path, "img_0.png", "img_1.png", "a/img_1.bmp", "a/3.png", "b/2.png")
     ((_, problem),) = match(tmp_path, name).rows_without_image
     assert problem.found.endswith(f"below {tmp_path} {hint}".rstrip())
-    uploaded = Entry("/data/upload/1a2b3c4d-other.png", "labels:1", (), other_name=name)
+    uploaded = Entry("/data/upload/1a2b3c4d-other.png", "labels:1", (), uploaded_as=name)
     ((_, problem),) = match_entries(tmp_path, [uploaded]).rows_without_image
     assert problem.found.endswith(f"below {tmp_path} {hint}".rstrip())
 
@@ -192,11 +192,11 @@ def test_images_are_told_by_their_content_as_elsewhere(tmp_path: Path) -> None:
     assert found(tmp_path, "1.dat") == ["1.dat"]
 
 
-def test_the_other_name_counts_where_no_file_fits_the_first(tmp_path: Path) -> None:
+def test_the_name_of_an_upload_counts_where_no_file_fits_the_first(tmp_path: Path) -> None:
     make(tmp_path, "1.png", "2.png", "aa-2.png")
     entries = [
-        Entry("up/aa-1.png", "labels:1", (), other_name="1.png"),
-        Entry("up/aa-2.png", "labels:2", (), other_name="2.png"),
+        Entry("up/aa-1.png", "labels:1", (), uploaded_as="1.png"),
+        Entry("up/aa-2.png", "labels:2", (), uploaded_as="2.png"),
     ]
     labels = match_entries(tmp_path, entries)
     assert [image.image.name for image in labels.images] == ["1.png", "aa-2.png"]

@@ -65,18 +65,26 @@ def test_golden_export(tmp_path: Path) -> None:
     assert isinstance(polygon, Polygon)
     expected = [(20.5, 6.5), (30.5, 9.5), (26.5, 20.5)]
     assert np.allclose(polygon.vertices_xy, expected, rtol=0, atol=1e-9)
-    assert [shape.label for shape in first.shapes] == ["scratch", "dent, deep"]
+    assert [shape.labels for shape in first.shapes] == [("scratch",), ("dent", "deep")]
     assert ellipse.source == f"{root / FILE}: [0].annotations[0].result[0]"
     # The annotation that is marked as ground truth; its label is written apart from the shape.
     (hole,) = by_name["part_3.png"].shapes
     assert hole == Ellipse(4, 6, 0, 16.5, 12.5)
-    assert hole.label == "hole"
+    assert hole.labels == ("hole",)
 
 
 def test_golden_export_is_prepared(tmp_path: Path) -> None:
     layout, (summary,) = prepare(make(tmp_path / "raw"), tmp_path / "out", val=0, test=0)
     assert (layout, summary.product) == ("label-studio", "gear")
     assert (summary.good, summary.defective) == (1, 2)
+
+
+def test_a_shape_of_several_labels_is_a_defect_by_each_of_them(tmp_path: Path) -> None:
+    # Image 1 has a scratch and a deep dent, image 2 nothing, image 3 a hole.
+    raw = make(tmp_path / "raw")
+    (summary,) = prepare(raw, tmp_path / "out", defect_labels=["deep"], val=0, test=0)[1]
+    assert (summary.good, summary.defective) == (2, 1)
+    assert summary.shapes == {"scratch": 1, "dent": 1, "deep": 1, "hole": 1}
 
 
 def test_tasks_that_nobody_finished_have_no_label(tmp_path: Path) -> None:
@@ -96,10 +104,14 @@ def test_tasks_that_nobody_finished_have_no_label(tmp_path: Path) -> None:
         "/data/upload/3/1a2b3c4d-part_1.png",
         "/data/upload/1a2b3c4d-part_1.png",
         "http://localhost:8080/data/upload/3/1a2b3c4d-part_1.png",
+        "/label-studio/data/upload/3/1a2b3c4d-part_1.png",
+        "https://example.com/label-studio/data/upload/3/1a2b3c4d-part_1.png?v=2",
         "/data/local-files/?d=gear/part_1.png",
+        "/data/local-files?v=2&d=gear/part_1.png&w=3",
         "http://localhost:8080/data/local-files/?d=home/anna/gear%2Fpart_1.png",
         "s3://bucket/of/gear/part_1.png",
         "https://example.com/gear/part_1.png?token=1",
+        "https://example.com/gear/part_1.png?d=part%202.png#d=part_3.png",
         "gear\\part_1.png",
         "part_1.png",
     ],
@@ -110,6 +122,42 @@ def test_an_image_is_found_by_each_address(tmp_path: Path, address: str) -> None
     assert not labels.rows_without_image
     assert not labels.images_without_row
     assert len(labels.images) == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/data/local-files/?d=sub/a+b.png", "a+b.png"),
+        ("/data/local-files/?d=sub/a%2Bb%20%26%231.png", "a+b &#1.png"),
+        ("/data/local-files/?d=sub/a+b &#1.png", "a+b &#1.png"),
+        ("/data/local-files/?d=sub/1%25.png", "1%.png"),
+        ("https://example.com/sub/1%25.png", "1%.png"),
+        ("https://example.com/sub/a+b%20%26%231.png#top", "a+b &#1.png"),
+        # A bucket's own names, in which nothing is quoted.
+        ("s3://bucket/sub/a%20b.png", "a%20b.png"),
+        ("gs://bucket/sub/a+b &#1.png", "a+b &#1.png"),
+        ("azure-blob://box/sub/1.png?d=a+b.png", "1.png?d=a+b.png"),
+    ],
+)
+def test_signs_in_a_name_are_read_as_the_server_writes_them(
+    tmp_path: Path, address: str, name: str
+) -> None:
+    signs = ("a+b.png", "a b.png", "a+b &#1.png", "1%.png", "a%20b.png", "1.png", "1.png?d=a+b.png")
+    write_images(tmp_path / "sub", *signs)
+    make(tmp_path, lambda tasks: tasks[0].update(data={"image": address}))
+    labels = label_studio.read(tmp_path)
+    assert labels.problems == labels.rows_without_image == ()
+    assert {image.image.name for image in labels.images} == {name, "part 2.png", "part_3.png"}
+
+
+def test_an_image_is_found_by_what_its_upload_made_of_its_name(tmp_path: Path) -> None:
+    root = make(tmp_path)  # it names /data/upload/3/1a2b3c4d-part_1.png
+    (root / "gear/part_1.png").rename(root / "gear/part (1).png")
+    labels = label_studio.read(root)
+    assert "part (1).png" in {image.image.name for image in labels.images}
+    write_images(root / "gear", "part 1.png")
+    (problem,) = label_studio.read(root).problems
+    assert "which 2 images fit: gear/part (1).png, gear/part 1.png" in problem.found
 
 
 def test_of_several_images_of_a_task_the_one_called_image_is_labelled(tmp_path: Path) -> None:
@@ -180,7 +228,7 @@ def test_a_painted_mask_lies_where_it_was_painted(tmp_path: Path) -> None:
     image = next(i for i in label_studio.read(tmp_path).images if i.image.name == "part_1.png")
     mask = image.shapes[0]
     assert isinstance(mask, PixelMask)
-    assert mask.label == "stain"
+    assert mask.labels == ("stain",)
     assert np.array_equal(rasterise([mask], (HEIGHT, WIDTH)), expected)
 
 
@@ -234,6 +282,7 @@ BAD: list[tuple[str, Change, str, str]] = [
     (".result[0]", shape("polygon", points=[[1, 1], [2], [1, 9]]), "corner 2 = [2]", "x and y"),
     (".result[0]", shape("polygon", points=[[1, 1], [2, "3"], [1, 9]]), "corner 2 = '3'", "pixels"),
     (".result[0]", shape("polygonlabels"), "None", "at least 3 corners"),
+    (".result[1]", lambda t: result(t, 1)["value"].update(closed=False), "not closed", "to its"),
     (".result[0]", shape("brushlabels", format="rle", rle=[0] * 9), "0 words", "brush"),
     (".result[0]", shape("brush", format="mask"), "run lengths", "brush"),
     (".result[0]", value(x="ten"), "x in pixels = 'ten'", "number of pixels"),
@@ -251,6 +300,8 @@ BAD: list[tuple[str, Change, str, str]] = [
     (".result[2]", name_apart, "labels without a shape", "a shape"),
     ("", lambda t: annotate(t, result=[result(t, 2)]), "'choices' without a shape", "is drawn"),
     ("", lambda t: annotate(t, result=None), "result = None", "a list of shapes"),
+    ("", lambda t: result(t, 1).update(to_name="other"), "several pictures of a task: img, other",
+     "shapes on one"),
 ]  # fmt: skip
 
 

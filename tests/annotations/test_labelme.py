@@ -53,8 +53,27 @@ def test_golden_file(tmp_path: Path) -> None:
     # Columns 24 to 26 and rows 2 to 3, counted from 0.
     rows, columns = np.nonzero(rasterise([mask], (HEIGHT, WIDTH)))
     assert list(zip(rows, columns, strict=True)) == [(2, 24), (2, 26), (3, 24), (3, 25)]
-    assert [shape.label for shape in image.shapes] == ["dent", "hole", "stain"]
+    assert [shape.labels for shape in image.shapes] == [("dent",), ("hole",), ("stain",)]
     assert circle.source == f"{root / 'gear/part_1.json'}: shapes[1]"
+
+
+@pytest.mark.parametrize(
+    ("number", "points", "picture"),
+    [
+        # From corner to corner of the pixels: four columns of two rows.
+        (0, [[1, 2], [5, 2], [5, 4], [1, 4]], ["......", "......", ".####.", ".####.", "......"]),
+        # Around a corner where four pixels meet: their centres are √½ away, the next ones √2½.
+        (1, [[2, 2], [2, 3]], ["......", ".##...", ".##...", "......", "......"]),
+    ],
+)
+def test_points_are_counted_from_the_corner_of_the_image(
+    tmp_path: Path, number: int, points: list[list[float]], picture: list[str]
+) -> None:
+    make(tmp_path, shape(number, points=points))
+    drawn = labelme.read(tmp_path).images[0].shapes[number]
+    mask = rasterise([drawn], (HEIGHT, WIDTH))
+    assert ["".join(".#"[pixel] for pixel in row[:6]) for row in mask[:5]] == picture
+    assert mask.sum() == "".join(picture).count("#")
 
 
 def test_golden_file_is_prepared(tmp_path: Path) -> None:

@@ -121,6 +121,13 @@ def test_unknown_layout_is_refused_with_the_known_ones(tmp_path: Path) -> None:
         ("a/1.xml", "<?xml version='1.0'?>\n<annotation>\n<folder>", "Pascal VOC", "too little"),
         ("a/1.xml", "<annotation verified='yes'>", "Pascal VOC", "outlines or ellipses"),
         ("a/1.txt", "0 0.5 0.25 0.1 0.2\n1 1 0 0.5 0.5\n", "YOLO", "too little"),
+        (
+            "via.json",
+            '{"project":{"pid":"__VIA_PROJECT_ID__",',
+            "VGG Image Annotator 3",
+            "version 2",
+        ),
+        ("a/other.json", '{"project":{"name":"gears"}}', "", ""),
         ("a/notes.txt", "3 parts were looked at\n", "", ""),
         ("a/other.xml", "<settings/>", "", ""),
     ],

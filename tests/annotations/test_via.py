@@ -58,7 +58,7 @@ def test_golden_files_hold_the_same(tmp_path: Path, name: str) -> None:
         Ellipse(4.123, 4.123, 0, 26.5, 6.5),
         Polygon(((20.5, 13.5), (30.5, 16.5), (26.5, 23.5), (20.5, 13.5))),
     )
-    assert [shape.label for shape in shapes] == ["scratch", "hole, left", ""]
+    assert [shape.labels for shape in shapes] == [("scratch",), ("hole", "left"), ()]
     places = {
         "via_region_data.csv": f"{root / name}:3",
         "via_project.json": f"{root / name}: part_1.png",
@@ -71,6 +71,16 @@ def test_golden_files_hold_the_same(tmp_path: Path, name: str) -> None:
 def test_golden_files_are_prepared(tmp_path: Path, name: str) -> None:
     layout, (summary,) = prepare(make(tmp_path / "raw", name), tmp_path / "out", val=0, test=0)
     assert (layout, summary.product, summary.good, summary.defective) == ("via", "gear", 1, 1)
+
+
+@pytest.mark.parametrize("label", ["hole", "left"])
+def test_a_region_of_several_attributes_is_a_defect_by_each_of_them(
+    tmp_path: Path, label: str
+) -> None:
+    raw = make(tmp_path / "raw")
+    (summary,) = prepare(raw, tmp_path / "out", defect_labels=[label], val=0, test=0)[1]
+    assert (summary.good, summary.defective) == (1, 1)
+    assert summary.shapes == {"scratch": 1, "hole": 1, "left": 1}
 
 
 def test_what_version_1_wrote_is_read(tmp_path: Path) -> None:
@@ -225,6 +235,15 @@ def test_everything_wrong_is_listed_at_once(tmp_path: Path) -> None:
 def test_the_same_labels_in_two_files_are_refused(tmp_path: Path) -> None:
     root = make(make(tmp_path / "raw"), FILES[2])
     assert all("twice" in problem.found for problem in refused(root)[:2])
+
+
+def test_a_table_that_is_not_in_utf_8_is_refused_once(tmp_path: Path) -> None:
+    root = make(tmp_path / "raw", FILES[2])
+    text = (root / FILES[2]).read_text()
+    (root / FILES[2]).write_bytes(text.replace("scratch", "Kratzer für").encode("latin-1"))
+    (problem,) = refused(root)
+    assert problem.where == str(root / FILES[2])
+    assert "no UTF-8, from byte" in problem.found
 
 
 def test_a_table_saved_with_semicolons_is_refused_once(tmp_path: Path) -> None:

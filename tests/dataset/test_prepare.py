@@ -348,7 +348,9 @@ def test_product_without_good_images_may_have_shapes_that_are_no_defects(tmp_pat
     raw = test_cvat.make(tmp_path / "raw")
     text = (raw / "annotations.xml").read_text()
     part = '<polygon label="part" points="1,1;9,1;9,9"/>'
-    (raw / "annotations.xml").write_text(text.replace('<tag label="seen"', f'{part}<tag label="x"'))
+    (raw / "annotations.xml").write_text(
+        text.replace("</image>\n</annot", f"{part}</image></annot")
+    )
     (problem,) = refused(raw)
     assert "(part, scratch, stain), name those that are: --defect-label." in problem.fix
     assert "product, here" not in problem.expected
@@ -364,7 +366,7 @@ def test_label_of_an_image_that_exif_turns_is_refused_with_the_reason(tmp_path: 
             # The second is another picture, on its side.
             picture = picture.rotate(90, expand=True) if name == "2.png" else picture.copy()
         picture.save(path, exif=exif if name == "1.png" else None)
-    first, second, _ = refused(raw)  # no defective image is left
+    first, second = refused(raw)
     assert first.found == "an image of 24×32 pixels, turned as its EXIF orientation says"
     assert "32×24" in first.expected
     assert second.found == "an image of 24×32 pixels"
@@ -384,6 +386,13 @@ def test_labels_that_cannot_be_read_are_not_called_a_lack_of_defects(tmp_path: P
     write_lines(raw / "labels.csv", "1.png,5,3,0,10,bad")
     (problem,) = refused(raw)
     assert problem.found == "y = 'bad'"
+
+
+def test_defective_images_that_are_refused_are_not_called_a_lack_of_them(tmp_path: Path) -> None:
+    raw = test_cvat.make(tmp_path / "raw")
+    for name in ("1.png", "2.png"):
+        write_gray(raw / "images" / "gear" / name, noise(7, (24, 24)))  # instead of 32×24
+    assert [problem.found for problem in refused(raw)] == ["an image of 24×24 pixels"] * 2
 
 
 @pytest.mark.parametrize("name", ["gear/1.png", "gear_def/1.png"])

@@ -12,7 +12,7 @@ from defectseg.inference.outlines import trace_outlines
 
 
 def trace(mask: np.ndarray) -> list[Polygon]:
-    return [polygon for polygon, _ in trace_outlines(mask)]
+    return trace_outlines(mask, "dent")[0]
 
 
 def as_mask(*rows: str) -> np.ndarray:
@@ -21,9 +21,11 @@ def as_mask(*rows: str) -> np.ndarray:
 
 def test_a_single_pixel_becomes_a_diamond_around_its_centre() -> None:
     # Row 1 and column 2 are (3, 2), counted from 1.
-    ((diamond, box),) = trace_outlines(as_mask("....", "..#.", "...."), "dent")
+    mask = as_mask("....", "..#.", "....")
+    (diamond,), regions = trace_outlines(mask, "dent")
     assert set(diamond.vertices_xy) == {(2.5, 2), (3, 1.5), (3.5, 2), (3, 2.5)}
-    assert (diamond.label, box) == ("dent", (2, 1, 1, 1))
+    assert diamond.labels == ("dent",)
+    np.testing.assert_array_equal(regions, mask)
 
 
 def test_pixels_that_touch_by_a_corner_are_one_region() -> None:
@@ -70,8 +72,12 @@ def test_a_round_region_needs_few_corners() -> None:
 @settings(deadline=None, derandomize=True, max_examples=150)
 def test_outlines_of_any_mask_give_its_regions_with_holes_filled(mask: np.ndarray) -> None:
     labels, count = label(mask, np.ones((3, 3)))
-    polygons = trace(mask)
+    polygons, regions = trace_outlines(mask, "dent")
     assert len(polygons) == count
+    for number, polygon in enumerate(polygons, start=1):
+        # Its own pixels lie in it, and no others that are of any region, but for those in holes.
+        own = rasterise([polygon], mask.shape)
+        np.testing.assert_array_equal(own, binary_fill_holes(regions == number))
     drawn = [rasterise([polygon], mask.shape) for polygon in polygons]
     expected = [binary_fill_holes(labels == number) for number in range(1, count + 1)]
     assert sorted(map(np.ndarray.tobytes, drawn)) == sorted(

@@ -20,6 +20,7 @@ from defectseg.inference.results import (
     make_error_row,
     name_pictures,
 )
+from defectseg.inference.verdict import Outcome
 from tests.annotations.folders import HEIGHT, WIDTH, write_images
 
 IMAGES = ("gear/1.png", "gear/2.png", "gear/3.png", "gear/broken.png")
@@ -54,7 +55,8 @@ def test_what_was_found_is_read_back_by_prepare(tmp_path: Path, tool: str, drawn
     written = preannotate(
         results, output, tool=tool, drawn_as=drawn_as, label="dent", on_image=calls.append
     )
-    assert (written.images, written.shapes, written.left_out) == (3, 3, (IMAGES[3],))
+    assert (written.images, written.shapes) == (3, 3)
+    assert written.left_out == {IMAGES[3]: Outcome.ERROR}
     assert calls == [4] * 4
     layout, (gear,) = prepare(tmp_path / "images", tmp_path / "out", val=0, test=0)
     assert layout == tool
@@ -69,12 +71,37 @@ def test_what_was_found_is_read_back_by_prepare(tmp_path: Path, tool: str, drawn
             assert (mask & answer).sum() / (mask | answer).sum() > 0.85
 
 
+def change_outcome(results: Path, image: str, outcome: str) -> None:
+    """In a folder of `make`, where all that could be read is FAIL."""
+    table = results / "predictions.csv"
+    text = table.read_text(encoding="utf-8")
+    assert f"{image},FAIL" in text
+    table.write_text(text.replace(f"{image},FAIL", f"{image},{outcome}"), encoding="utf-8")
+
+
+@pytest.mark.parametrize("tool", ["cvat", "coco"])
+def test_an_image_that_was_not_inspected_does_not_come_back_as_a_good_part(
+    tmp_path: Path, tool: str
+) -> None:
+    results = make(tmp_path)
+    change_outcome(results, "gear/3.png", "RETAKE")  # without a shape
+    change_outcome(results, "gear/2.png", "RETAKE")  # with two
+    output = tmp_path / "images" / {"cvat": "labels.xml", "coco": "labels.json"}[tool]
+    written = preannotate(results, output, tool=tool)
+    assert (written.images, written.shapes) == (1, 1)
+    retake = dict.fromkeys(IMAGES[1:3], Outcome.RETAKE)
+    assert written.left_out == {**retake, IMAGES[3]: Outcome.ERROR}
+    labels = {"cvat": cvat, "coco": coco}[tool].read(tmp_path / "images")
+    assert [image.image.name for image in labels.images] == ["1.png"]
+    assert len(labels.images_without_row) == 2
+
+
 def test_ellipse_lies_where_the_region_does(tmp_path: Path) -> None:
     results = make(tmp_path)
     preannotate(results, tmp_path / "images" / "labels.xml", tool="cvat", drawn_as="ellipse")
     (ellipse,) = cvat.read(tmp_path / "images").images[0].shapes
     assert isinstance(ellipse, Ellipse)
-    assert ellipse.label == "defect"
+    assert ellipse.labels == ("defect",)
     assert (ellipse.x, ellipse.y) == pytest.approx((TILTED.x, TILTED.y), abs=0.15)
     assert ellipse.semi_major == pytest.approx(TILTED.semi_major, abs=0.4)
     assert ellipse.semi_minor == pytest.approx(TILTED.semi_minor, abs=0.4)
@@ -114,6 +141,14 @@ def test_outline_has_the_score_of_the_region_in_it() -> None:
     assert drawn.scores == (0.3, 0.7, 0.9)
 
 
+def test_a_region_in_the_box_of_another_outline_gives_its_score_to_its_own() -> None:
+    mask = np.zeros((6, 15), np.uint8)
+    mask[:, 0] = mask[5, :6] = 1  # an angle, whose box has 36 pixels
+    mask[1:4, 2:5] = mask[2, 5:15] = 1  # in its box a spot, with a tail: together a box of 39
+    regions = [region(0, 0, 6, 6, 0.3), region(2, 1, 3, 3, 0.9), region(5, 2, 10, 1, 0.4)]
+    assert draw_outlines("1.png", mask, regions, "defect").scores == (0.3, 0.9)
+
+
 def test_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     results, output = make(tmp_path), tmp_path / "mine.xml"
     output.write_text("mine")
@@ -143,6 +178,8 @@ def damage(results: Path, kind: str) -> None:
         table.write_bytes(b"\xff\xfe\xff")
     elif kind == "empty":
         table.write_text("")
+    elif kind == "other outcome":
+        change_outcome(results, "gear/3.png", "PASSED")
     elif kind == "no size":
         table.write_text(text.replace("32,24", "32,"))
     elif kind == "defect without number":
@@ -162,6 +199,7 @@ def damage(results: Path, kind: str) -> None:
         ("short row", "predictions.csv, row 6: expected the columns"),
         ("no text", "predictions.csv is no table"),
         ("empty", "predictions.csv: expected the columns"),
+        ("other outcome", "predictions.csv: gear/3.png is not as it was written: 'PASSED'"),
         ("no size", "predictions.csv: gear/1.png is not as it was written"),
         ("defect without number", "region 2 of gear/2.png is not as it was written: could not"),
         ("mask missing", r"2.png: cannot be opened: No such file or directory. Predict"),
