@@ -1,9 +1,9 @@
 """What is read covers the pixels that the tool covers when it draws the shape.
 
 VGG Image Annotator gives its numbers to a canvas as they are, LabelMe to a painter of Qt, which
-counts like a canvas. Label Studio's library, Konva, moves
-the canvas to the centre, turns it, and draws the ellipse upright. A browser does both here, on a
-canvas of the image's size, as the tools do at full size.
+counts like a canvas. Label Studio's library, Konva, moves the canvas to the centre, turns it, and
+draws the ellipse upright. A browser does both here, on a canvas of the image's size, as the tools
+do at full size.
 """
 
 import json
