@@ -67,7 +67,7 @@ def read_records(path: Path) -> dict[str, dict[str, Any]]:
         records = table.to_pylist()
     except (OSError, ValueError, pa.ArrowException):  # not there, or no such file any more
         return {}
-    # Parquet's own check sums spare the footer: a column that has another name there is empty.
+    # Parquet's own check sums spare the footer, by which a column may lose its name or its type.
     if not table.schema.equals(SCHEMA):
         return {}
     if (table.schema.metadata or {}).get(_HASH) != _hash_records(records):

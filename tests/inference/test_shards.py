@@ -47,11 +47,15 @@ def test_of_a_shard_with_a_flipped_bit_no_other_row_is_believed(shard: Path) -> 
     assert refused > 100
 
 
-def test_a_shard_without_a_column_or_its_hash_is_not_believed(shard: Path) -> None:
+def test_a_shard_without_its_hash_or_with_other_columns_is_not_believed(shard: Path) -> None:
+    import pyarrow
     from pyarrow import parquet
 
     table = parquet.read_table(shard)
-    for other in (table.drop_columns("sharpness"), table.replace_schema_metadata(None)):
+    place = table.column_names.index("error")
+    as_bytes = table.set_column(place, "error", table["error"].cast(pyarrow.binary()))
+    assert as_bytes.schema.metadata == table.schema.metadata
+    for other in (as_bytes, table.drop_columns("mean_luma"), table.replace_schema_metadata(None)):
         parquet.write_table(other, shard)
         assert read_records(shard) == {}
     parquet.write_table(table, shard)
