@@ -66,6 +66,7 @@ def predict_folder(
     table: TableFormat = "csv",
     resume: bool = False,
     on_image: Callable[[Row, int], None] = lambda row, total: None,
+    on_wait: Callable[[str], None] = lambda why: None,
 ) -> FolderResult:
     """Inspect every image below a folder and write the results.
 
@@ -89,6 +90,8 @@ def predict_folder(
     on_image : callable
         Called after each image with its row and the number of all images; on a cluster in the
         order in which they are done.
+    on_wait : callable
+        Called with a sentence for the user where a cluster that is busy keeps the job waiting.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def predict_folder(
         on_image(row, len(found))
 
     with claim_output(output, source, resume=resume):
-        with _open_inspector(bundle, engine, source, len(found)) as inspector:
+        with _open_inspector(bundle, engine, source, len(found), on_wait) as inspector:
             run = {
                 "defectseg": __version__,
                 "bundle": str(bundle.folder),
@@ -177,12 +180,16 @@ class LocalInspector:
 
 @contextmanager
 def _open_inspector(
-    bundle: Bundle, engine: EngineChoice, source: Path, count: int
+    bundle: Bundle,
+    engine: EngineChoice,
+    source: Path,
+    count: int,
+    on_wait: Callable[[str], None],
 ) -> Iterator["LocalInspector | RayJob"]:
     if engine == "ray":
         from defectseg.inference.ray_job import open_ray_job
 
-        with open_ray_job(bundle, source) as job:
+        with open_ray_job(bundle, source, on_wait) as job:
             yield job
     else:
         # A single image is answered soonest by all cores together.
