@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
 from publish import ROOT, write_into_pages, write_result
 
 from defectseg.bundle import load_bundle
@@ -209,11 +210,20 @@ def count_bytes(path: Path) -> int:
 
 
 def weigh_listing(images: Path) -> float:
-    """Return the memory that the list of files takes, in bytes a file."""
+    """Return the memory in which a job for Parquet holds its files, in bytes a file."""
+    from defectseg.inference.ray_job import SHARD, make_chunks
+
+    arrow = pa.total_allocated_bytes()
     tracemalloc.start()
+    # As `predict_folder` has them: found, each with its product, and packed for the nodes.
     found, _ = require_images(images)
+    products = [None] * len(found)
+    files = list(zip(found, products, strict=True))
+    chunks = make_chunks(files, SHARD)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    taken += pa.total_allocated_bytes() - arrow
+    del chunks  # not before it is weighed
     return taken / len(found)
 
 

@@ -9,7 +9,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -379,7 +379,7 @@ def require_images(root: Path) -> tuple[list[FoundFile], list[str]]:
     Raises
     ------
     DataError
-        If it is no folder, cannot be opened, or holds no images.
+        If it is no folder, cannot be opened, holds no images, or two whose names are one as text.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; expected one with images.")
@@ -388,7 +388,24 @@ def require_images(root: Path) -> tuple[list[FoundFile], list[str]]:
         raise DataError(
             f"{root} holds no images (PNG, JPEG, BMP or TIFF); {len(ignored)} other file(s)."
         )
+    _check_names(images)
     return images, ignored
+
+
+def _check_names(images: Iterable[FoundFile]) -> None:
+    """Check that no row, which knows its image by its name as text, can be taken for another's."""
+    escaped: dict[str, str] = {}
+    for image in images:
+        name = printable(image.relative)
+        if "\\" not in name:
+            continue
+        other = escaped.setdefault(name, image.relative)
+        if other != image.relative:
+            raise DataError(
+                f"{os.fsencode(image.relative)!r} and {os.fsencode(other)!r} would both be called "
+                f"{name} in the results: what is not UTF-8 in a name is escaped there. Expected "
+                "names that differ as text; rename one of the two."
+            )
 
 
 def _walk(root: Path, unreadable: list[FoundFile]) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from defectseg.image_io import (
     read_image,
     read_mask,
     read_time_taken,
+    require_images,
     write_mask,
 )
 
@@ -372,3 +373,21 @@ def test_folder_that_cannot_be_opened_is_an_error(open_folder: Path) -> None:
     open_folder.chmod(0)
     with without_root(), pytest.raises(DataError, match="in cannot be opened: Permission denied"):
         find_images(open_folder)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"caf\xe9.png", rb"caf\udce9.png"),
+        (rb"\udce9" + b"\xe9.png", b"\xe9" + rb"\udce9.png"),
+    ],
+)
+def test_names_that_are_one_as_text_are_refused(tmp_path: Path, one: bytes, other: bytes) -> None:
+    for name in (b"caf.png", b"\xe8.png", rb"\udce7.png", one):
+        (tmp_path / os.fsdecode(name)).touch()
+    assert len(require_images(tmp_path)[0]) == 4
+    (tmp_path / os.fsdecode(other)).touch()
+    with pytest.raises(DataError, match="would both be called") as caught:
+        require_images(tmp_path)
+    assert repr(one) in str(caught.value)
+    assert repr(other) in str(caught.value)

@@ -46,6 +46,7 @@ def predict(
                 table=table,
                 resume=resume,
                 on_image=on_image,
+                on_wait=lambda why: None if shown == "nothing" else err.print(escape(why)),
             )
     except KeyboardInterrupt:
         err.print(f"What was done is kept in {bold(output)}: go on with it by --resume.")

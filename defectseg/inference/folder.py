@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from defectseg import __version__
-from defectseg.atomic import TEMPORARY, write_atomically
+from defectseg.atomic import write_atomically
 from defectseg.bundle import CALIBRATION, Bundle
 from defectseg.checksums import file_sha256
 from defectseg.config import EngineKind
 from defectseg.errors import ConfigError, DataError
 from defectseg.image_io import FoundFile, printable, require_images
+from defectseg.inference.claim import check_same_run, claim_output
 from defectseg.inference.pipeline import Inspected, inspect_files, is_unchanged
 from defectseg.inference.predictor import Predictor, open_predictor
 from defectseg.inference.report import WorstFirst, write_report
-from defectseg.inference.results import SHARDS, Results, Row, check_output, name_pictures
+from defectseg.inference.results import RUN, SHARDS, Results, Row, name_pictures
 
 if TYPE_CHECKING:  # an extra
     from defectseg.inference.ray_job import RayJob
 
 REPORT = "report.html"
-RUN = "run.json"
 
 EngineChoice = EngineKind | Literal["auto", "ray"]
 TableFormat = Literal["csv", "parquet"]
@@ -66,6 +66,7 @@ def predict_folder(
     table: TableFormat = "csv",
     resume: bool = False,
     on_image: Callable[[Row, int], None] = lambda row, total: None,
+    on_wait: Callable[[str], None] = lambda why: None,
 ) -> FolderResult:
     """Inspect every image below a folder and write the results.
 
@@ -89,14 +90,16 @@ def predict_folder(
     on_image : callable
         Called after each image with its row and the number of all images; on a cluster in the
         order in which they are done.
+    on_wait : callable
+        Called with a sentence for the user where a cluster that is busy keeps the job waiting.
 
     Raises
     ------
     ConfigError
         If Ray is not installed, or Parquet is to be written without it.
     DataError
-        Before anything is written: if there are no images, the output folder is not free or was
-        made otherwise, or the product of an image cannot be told.
+        Before anything is written: if there are no images, the output folder is not free, another
+        run is writing to it, it was made otherwise, or the product of an image cannot be told.
     OutputError
         If results cannot be written any more; what is done is kept.
     """
@@ -107,7 +110,6 @@ def predict_folder(
             f"it. Expected --engine ray beside it, or --format csv; found --engine {engine}."
         )
     found, ignored = require_images(source)
-    check_output(output, source, resume=resume)
     products = _tell_products(found, list(bundle.calibration.gate.products), product)
     files = list(zip(found, products, strict=True))
     worst = WorstFirst()
@@ -116,39 +118,40 @@ def predict_folder(
         worst.add(row)
         on_image(row, len(found))
 
-    with _open_inspector(bundle, engine, source, len(found)) as inspector:
-        run = {
-            "defectseg": __version__,
-            "bundle": str(bundle.folder),
-            "model_sha256": bundle.calibration.model_sha256,
-            "calibration_sha256": file_sha256(bundle.folder / CALIBRATION),
-            "engine": inspector.engine,
-            "precision": inspector.precision,
-            "product": product,
-            "input": str(source.absolute()),
-            "table": table,
-        }
-        if resume:
-            _check_same_run(output, run)
-        # Before any table: whatever a kill leaves, it is told how it was made.
-        _write_run(output, run | {"finished": None})
-        fill = _fill_shards if table == "parquet" else _fill_tables
-        resumed, overlay_path = fill(files, inspector, output, resume, note)
-    write_report(output / REPORT, worst, overlay_path, bundle=bundle.folder.name)
+    with claim_output(output, source, resume=resume):
+        with _open_inspector(bundle, engine, source, len(found), on_wait) as inspector:
+            run = {
+                "defectseg": __version__,
+                "bundle": str(bundle.folder),
+                "model_sha256": bundle.calibration.model_sha256,
+                "calibration_sha256": file_sha256(bundle.folder / CALIBRATION),
+                "engine": inspector.engine,
+                "precision": inspector.precision,
+                "product": product,
+                "input": str(source.absolute()),
+                "table": table,
+            }
+            if resume:
+                check_same_run(output, run)
+            # Before any table: whatever a kill leaves, it is told how it was made.
+            _write_run(output, run | {"finished": None})
+            fill = _fill_shards if table == "parquet" else _fill_tables
+            resumed, overlay_path = fill(files, inspector, output, resume, note)
+        write_report(output / REPORT, worst, overlay_path, bundle=bundle.folder.name)
+        seconds = time.monotonic() - started
+        _write_run(
+            output,
+            run
+            | {
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 1),
+                "calibrated": bundle.calibration.created,
+                "thresholds": bundle.calibration.thresholds.model_dump(),
+                "outcomes": dict(worst.count),
+                "ignored": list(ignored),
+            },
+        )
     shown = tuple(map(printable, ignored))
-    seconds = time.monotonic() - started
-    _write_run(
-        output,
-        run
-        | {
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 1),
-            "calibrated": bundle.calibration.created,
-            "thresholds": bundle.calibration.thresholds.model_dump(),
-            "outcomes": dict(worst.count),
-            "ignored": list(ignored),
-        },
-    )
     return FolderResult(output, worst.count, resumed, shown, seconds)
 
 
@@ -177,12 +180,16 @@ class LocalInspector:
 
 @contextmanager
 def _open_inspector(
-    bundle: Bundle, engine: EngineChoice, source: Path, count: int
+    bundle: Bundle,
+    engine: EngineChoice,
+    source: Path,
+    count: int,
+    on_wait: Callable[[str], None],
 ) -> Iterator["LocalInspector | RayJob"]:
     if engine == "ray":
         from defectseg.inference.ray_job import open_ray_job
 
-        with open_ray_job(bundle, source) as job:
+        with open_ray_job(bundle, source, on_wait) as job:
             yield job
     else:
         # A single image is answered soonest by all cores together.
@@ -226,37 +233,6 @@ def _fill_shards(
         resumed += returned.resumed
         note(returned.inspected.row)
     return resumed, lambda image: output / "overlays" / image
-
-
-def _check_same_run(output: Path, run: Mapping[str, Any]) -> None:
-    """Check that the results in a folder were made as they are to be made now."""
-    if not output.is_dir() or all(path.match(TEMPORARY) for path in output.iterdir()):
-        return  # it was killed before it began
-    try:
-        before = json.loads((output / RUN).read_bytes())
-        # Of the bundle the hashes are enough, wherever it lies now.
-        named = {name: value for name, value in run.items() if name != "bundle"}
-        differing = [
-            name
-            for name, value in named.items()
-            if (before.get(name) != value)
-            and not (name == "input" and _are_one_folder(before.get(name), value))
-        ]
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{output / RUN} does not tell how the results in {output} were made, so that they "
-            "cannot be gone on with. Name another folder, without --resume."
-        ) from error
-    if differing:
-        what = "; ".join(f"{name} was {before.get(name)}, now {run[name]}" for name in differing)
-        raise DataError(
-            f"{output} holds results that were made otherwise: {what}. Name another folder, "
-            "without --resume."
-        )
-
-
-def _are_one_folder(before: object, now: str) -> bool:
-    return isinstance(before, str) and Path(before).resolve() == Path(now).resolve()
 
 
 def _is_done(

@@ -3,27 +3,27 @@
 import logging
 import os
 import pickle
-import socket
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from defectseg import __version__
 from defectseg.bundle import Bundle
 from defectseg.config import EngineKind
 from defectseg.errors import ConfigError, DefectsegError
 from defectseg.inference.engines import choose_engine
 from defectseg.inference.pipeline import Inspected, fail
 from defectseg.inference.results import Results
-from defectseg.processor import count_cores
-from defectseg.quiet import quiet_stderr
 
 # Before Ray is imported: an inspection line sends nothing anywhere, and its terminal is ours.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 try:
+    _excepthook = sys.excepthook
     import pyarrow as pa
     import ray
     import ray.data
@@ -33,7 +33,10 @@ except ImportError as error:
     raise ConfigError(
         f"--engine ray needs Ray Data, which is not installed ({error}): pip install 'ray[data]'."
     ) from error
+finally:
+    sys.excepthook = _excepthook  # Ray puts its own there, which no shutdown takes away
 
+from defectseg.inference.ray_cluster import join_cluster
 from defectseg.inference.ray_worker import (
     Attempts,
     File,
@@ -50,7 +53,7 @@ from defectseg.inference.shards import remove_others
 CHUNK = 64
 # And that a shard holds: so many that a large job does not leave a million files.
 SHARD = 256
-_REACHED_WITHIN_S = 10
+_ANSWERED_WITHIN_S = 30  # where a CPU is free, with its process started and its model opened
 _KEPT = "What was done is kept: mend this, and go on with --resume. "
 
 
@@ -63,11 +66,15 @@ class RayJob:
         Only the driver needs its folder.
     source : Path
         The folder of images, which every node needs.
+    on_wait : callable
+        Called once with a sentence for the user if no node has room for the job.
     """
 
     in_order = False
 
-    def __init__(self, bundle: Bundle, source: Path) -> None:
+    def __init__(self, bundle: Bundle, source: Path, on_wait: Callable[[str], None]) -> None:
+        self._on_wait = on_wait
+        self._waited = False
         there = ray.cluster_resources()
         kind: EngineKind = bundle.calibration.engine
         self._needs = {"num_cpus": 1.0}
@@ -83,7 +90,7 @@ class RayJob:
         self._model = ray.put(pack_model(bundle, kind))
         # Here a network that does not run is one error, not one an actor.
         self.engine, self.precision = self._ask(_describe, self._model, needs=self._needs)
-        self._required = Required(source.absolute(), self.engine, self.precision)
+        self._required = Required(source.absolute(), self.engine, self.precision, __version__)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._attempts = (
             ray.remote(Attempts)
@@ -117,15 +124,9 @@ class RayJob:
         remove_others(folder, -(-len(files) // SHARD))
 
     def _run(self, files: Sequence[File], size: int, *wanted: Any) -> Iterator[Returned]:
-        starts = range(0, len(files), size)
-        if not starts:
+        chunks = make_chunks(files, size)
+        if not chunks:
             return
-        chunks = [
-            pa.table(
-                {"number": [n], "files": [pickle.dumps(_absolute(files[start : start + size]))]}
-            )
-            for n, start in enumerate(starts)
-        ]
         with _errors_named(_KEPT), _data_settings():
             data = ray.data.from_arrow(chunks).map_batches(
                 Worker,
@@ -142,11 +143,22 @@ class RayJob:
     def _ask(self, function: Any, *arguments: Any, needs: dict[str, float]) -> Any:
         """Call a function on a node, as an actor will be."""
         with _errors_named():
-            return ray.get(ray.remote(**needs)(function).remote(*arguments))
+            answer = ray.remote(**needs)(function).remote(*arguments)
+            done, _ = ray.wait([answer], timeout=_ANSWERED_WITHIN_S)
+            if not done and not self._waited:
+                self._waited = True
+                what = "GPU" if "num_gpus" in needs else "CPU"
+                self._on_wait(
+                    f"No {what} of the Ray cluster has answered for {_ANSWERED_WITHIN_S} s: it is "
+                    f"waited for a free {what}. ray status shows what is in use."
+                )
+            return ray.get(answer)
 
 
 @contextmanager
-def open_ray_job(bundle: Bundle, source: Path) -> Iterator[RayJob]:
+def open_ray_job(
+    bundle: Bundle, source: Path, on_wait: Callable[[str], None] = lambda why: None
+) -> Iterator[RayJob]:
     """Yield a job on the cluster at ``RAY_ADDRESS``, else on one that is started on this machine.
 
     Raises
@@ -154,51 +166,21 @@ def open_ray_job(bundle: Bundle, source: Path) -> Iterator[RayJob]:
     DefectsegError
         If there is no cluster, or its nodes cannot run the bundle; likewise from the job's methods.
     """
-    with ExitStack() as stack:
-        stack.enter_context(_quiet_core())
-        if not ray.is_initialized():
-            stack.callback(ray.shutdown)
-            _connect(os.environ.get("RAY_ADDRESS", ""))
-        yield RayJob(bundle, source)
-
-
-def _connect(address: str) -> None:
-    if address and address != "local":
-        _check_reachable(address)
-        where: dict[str, Any] = {"address": address}
-    else:
-        where = {"address": "local", "num_cpus": count_cores(), "include_dashboard": False}
-    try:
-        with quiet_stderr():  # it tells that it was told to be quiet
-            ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (RayError, OSError, RuntimeError, ValueError) as error:
-        raise DefectsegError(
-            f"Ray cannot be started, or joined: {' '.join(str(error).split())}"
-        ) from error
-
-
-def _check_reachable(address: str) -> None:
-    """Check that something listens there: Ray itself would try for minutes."""
-    if "://" in address:
-        raise ConfigError(
-            f"RAY_ADDRESS={address}: Ray Data does not run through a client's connection; expected "
-            "HOST:PORT of the cluster, on one of whose nodes this is run."
-        )
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        return  # "auto": Ray knows
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACHED_WITHIN_S).close()
-    except OSError as error:
-        raise DefectsegError(
-            f"RAY_ADDRESS={address}: no Ray cluster can be reached there ({error}). Without "
-            "RAY_ADDRESS one is started here."
-        ) from error
+    with join_cluster():
+        yield RayJob(bundle, source, on_wait)
 
 
 def _describe(model: Model) -> tuple[str, str]:
     engine = open_model(model).engine
     return engine.name, engine.precision
+
+
+def make_chunks(files: Sequence[File], size: int) -> list[pa.Table]:
+    """Return files as Ray Data takes them: tables of one row, with the chunk's number, from 0."""
+    return [
+        pa.table({"number": [n], "files": [pickle.dumps(_absolute(files[start : start + size]))]})
+        for n, start in enumerate(range(0, len(files), size))
+    ]
 
 
 def _absolute(files: Iterable[File]) -> list[File]:
@@ -221,19 +203,6 @@ def _errors_named(kept: str = "") -> Iterator[None]:
             f"The Ray job failed: {what}. {kept}defectseg must be installed on every node, in one "
             "version."
         ) from error
-
-
-@contextmanager
-def _quiet_core() -> Iterator[None]:
-    """Keep Ray from writing to the terminal; what it has to say is in its logs."""
-    # That a worker died is printed, by a thread that no setting stops.
-    core = ray._private.worker
-    printing = core.print_to_stdstream
-    core.print_to_stdstream = lambda *args, **named: None
-    try:
-        yield
-    finally:
-        core.print_to_stdstream = printing
 
 
 @contextmanager

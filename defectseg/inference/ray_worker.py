@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from defectseg import __version__
 from defectseg.bundle import ENGINE, EXPORT_FILES, MODEL, Bundle
 from defectseg.config import EngineKind
 from defectseg.errors import DataError, DefectsegError, Problem
@@ -64,11 +65,14 @@ class Required:
         The folder of the images.
     engine, precision : str
         What runs the network, as ``run.json`` tells it.
+    version : str
+        Of defectseg, likewise.
     """
 
     source: Path
     engine: str
     precision: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,12 @@ class Worker:
 def _check_node(required: Required, predictor: Predictor) -> None:
     """Check that this node can do its share, and does it as the others do."""
     node = f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
+    if __version__ != required.version:
+        raise DefectsegError(
+            f"Node {node} of the Ray cluster has defectseg {__version__}, the driver "
+            f"{required.version}: they may answer otherwise, and run.json would be untrue. Install "
+            f"{required.version} there, and go on with --resume."
+        )
     try:
         with os.scandir(required.source) as entries:
             found = "" if next(entries, None) else "an empty folder"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defectseg.atomic import TEMPORARY, write_atomically
-from defectseg.errors import DataError, DefectsegError
+from defectseg.errors import DefectsegError
 from defectseg.image_io import encode_mask, encode_picture
 from defectseg.inference.predictor import Inspection
 from defectseg.inference.regions import Region
@@ -22,6 +22,7 @@ from defectseg.pictures import RED, draw_outline, shrink
 PREDICTIONS = "predictions.csv"
 DEFECTS = "defects.csv"
 SHARDS = "predictions.parquet"
+RUN = "run.json"
 PREDICTION_COLUMNS = (
     "image",
     "outcome",
@@ -69,27 +70,6 @@ Row = dict[str, Any]
 
 class OutputError(DefectsegError):
     """Results cannot be written any more."""
-
-
-def check_output(output: Path, source: Path, *, resume: bool = False) -> None:
-    """Check that results can go to a folder without mixing with anything.
-
-    Raises
-    ------
-    DataError
-        If it holds something, unless that is to be gone on with; is no folder; or lies within the
-        folder of the images.
-    """
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not resume)):
-        ours = any(output.glob("predictions.*"))
-        what = "holds results of another run" if ours else "is not empty"
-        go_on = ", or go on with that run by --resume" if ours else ""
-        raise DataError(f"{output} {what}; it is left as it is. Name another folder{go_on}.")
-    if output.resolve().is_relative_to(source.resolve()):
-        raise DataError(
-            f"{output} lies within {source}: its masks would be taken for images the next time. "
-            "Name an output folder elsewhere."
-        )
 
 
 def name_pictures(images: Iterable[str]) -> dict[str, str]:
@@ -152,7 +132,7 @@ class Results:
     Parameters
     ----------
     output : Path
-        Checked by `check_output`; made if need be.
+        Of `claim.claim_output`; made if need be.
     names : mapping of str to str
         Of `name_pictures`.
     resume : bool

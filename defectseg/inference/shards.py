@@ -1,6 +1,8 @@
 """Predictions as a folder of Parquet files, each written whole by whoever inspected its images."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ SCHEMA = pa.schema(
     [(name, _TYPES.get(name, pa.float64())) for name in PREDICTION_COLUMNS]
     + [("regions", pa.list_(_REGION)), ("mask_png", pa.binary())]
 )
+_HASH = b"defectseg.sha256"
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -49,19 +52,31 @@ def make_record(row: Row, regions: Iterable[Region], mask_png: bytes) -> dict[st
 
 
 def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write records as a Parquet file, atomically."""
+    """Write records as a Parquet file, atomically, with a hash of what it says."""
     table = pa.Table.from_pylist(list(records), SCHEMA)
+    table = table.replace_schema_metadata({_HASH: _hash_records(table.to_pylist())})
     with staged_file(path) as stage:
-        parquet.write_table(table, stage, compression="zstd")
+        parquet.write_table(table, stage, compression="zstd", write_page_checksum=True)
 
 
 def read_records(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the records of a shard, by image; none if there is no such shard."""
+    """Return the records of a shard, by image; none if there is no such shard, or it is damaged."""
     try:
-        records = parquet.read_table(path, schema=SCHEMA).to_pylist()
-    except (OSError, pa.ArrowInvalid):  # not there, or damaged since
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
+        records = table.to_pylist()
+    except (OSError, ValueError, pa.ArrowException):  # not there, or no such file any more
+        return {}
+    # Parquet's own check sums spare the footer, by which a column may lose its name or its type.
+    if not table.schema.equals(SCHEMA):
+        return {}
+    if (table.schema.metadata or {}).get(_HASH) != _hash_records(records):
         return {}
     return {record["image"]: record for record in records}
+
+
+def _hash_records(records: Sequence[Mapping[str, Any]]) -> bytes:
+    return sha256(json.dumps(records, default=bytes.hex).encode()).hexdigest().encode()
 
 
 def to_row(record: Mapping[str, Any]) -> Row:

@@ -1,15 +1,15 @@
 """The station's database: SQLite, written by one thread, in groups that are on disk at once."""
 
-import fcntl
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from defectseg.errors import DefectsegError
+from defectseg.locks import open_locked
 
 DATABASE = "ledger.sqlite"
 _LOCK = "station.lock"
@@ -187,18 +187,14 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _lock(folder: Path) -> Any:
+def _lock(folder: Path) -> IO[bytes]:
     """Return an open file that no other station can have open at the same time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _LOCK).open("w")
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be written to: {error.strerror}.") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
+        return open_locked(folder / _LOCK)
+    except BlockingIOError as error:
         raise StoreError(
             f"Another station is at work in {folder}. Stop it, or name another folder."
         ) from error
-    return file
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written to: {error.strerror}.") from error

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -429,3 +430,36 @@ def test_a_run_is_gone_on_with_by_the_same_folders_named_otherwise(
     shutil.copytree("one", "other")
     with pytest.raises(DataError, match="input was"):
         predict_folder(own, Path("other"), out, product="Class1", resume=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks that end with their process")
+def test_a_second_run_into_a_folder_is_refused_from_the_first_s_start_to_its_end(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from defectseg.inference import folder
+
+    for name in "abc":
+        write_gray(tmp_path / "in" / f"{name}.png", draw("Class1", 1))
+    refused = []
+
+    def run_another(*words: object) -> None:
+        for resume in ((), ("--resume",)):
+            options = ("--product", "Class1", *resume)
+            status, printed = predict(bundle_folder, tmp_path / "in", tmp_path / "out", *options)
+            assert "Another run is writing to" in printed
+            assert "is not empty" not in printed
+            refused.append(status)
+
+    def open_late(*words: Any, **named: Any) -> Any:
+        run_another()
+        return open_predictor(*words, **named)
+
+    open_predictor = folder.open_predictor
+    monkeypatch.setattr(folder, "open_predictor", open_late)
+    bundle = load_bundle(bundle_folder)
+    out = tmp_path / "out"
+    predict_folder(bundle, tmp_path / "in", out, product="Class1", on_image=run_another)
+    assert refused == [2] * 8
+    with (out / "predictions.csv").open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == ["a.png", "b.png", "c.png"]
+    assert not list(out.glob(".*"))

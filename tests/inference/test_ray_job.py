@@ -8,9 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+from defectseg import __version__
 from defectseg.bundle import load_bundle
 from defectseg.cli import app
 from defectseg.dataset.synthetic import generate_sample
@@ -95,14 +97,15 @@ def cluster() -> Iterator[list[int]]:
         import ray
         from ray.cluster_utils import Cluster
 
-        from defectseg.inference.ray_job import _connect
+        import defectseg.inference.ray_job  # noqa: F401 - it quiets Ray
+        from defectseg.inference.ray_cluster import connect
 
         own = Cluster()
         try:
             for _ in range(2):
                 own.add_node(num_cpus=1, object_store_memory=80 << 20, include_dashboard=False)
             patch.setenv("RAY_ADDRESS", own.address)
-            _connect(own.address)
+            connect(own.address)
             raylets = [
                 process.process.pid
                 for node in own.list_all_nodes()
@@ -197,14 +200,47 @@ def test_workers_killed_midway_by_an_image_cost_no_row_but_its_own(
     assert {path.name for path in out.iterdir()} == {path.name for path in local.iterdir()}
 
 
+def start_killed(marks: Path) -> type:
+    """Return a worker that is killed twice over whatever it does, and leaves a mark each time."""
+    from defectseg.inference import ray_worker
+
+    def kill_once(when: str) -> None:
+        if not (marks / when).exists():
+            (marks / when).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Killed(ray_worker.Worker):
+        def _inspect(self, files: Sequence[tuple[FoundFile, str | None]]) -> Iterator[Any]:
+            for i, own in enumerate(super()._inspect(files)):
+                if i == 3:
+                    kill_once("while it inspects")
+                yield own
+
+        def __call__(self, batch: Any) -> Iterator[Any]:
+            for i, own in enumerate(super().__call__(batch)):
+                if i == 3 and (marks / "while it inspects").exists():
+                    kill_once("while its rows go back, with its shard written")
+                yield own
+
+    return Killed
+
+
 @pytest.fixture(scope="module")
 def shards(
     bundle_folder: Path, images: Path, cluster: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Result]:
-    """Parquet, as `defectseg predict` writes it."""
+    """Parquet in six shards, as `defectseg predict` writes it while workers are killed."""
+    from defectseg.inference import ray_job
+
     out = tmp_path_factory.mktemp("shards") / "out"
+    marks = tmp_path_factory.mktemp("marks")
     words = ["--model", bundle_folder, "--input", images, "--output", out, "--product", "Class1"]
-    return out, CliRunner().invoke(app, ["predict", *map(str, words), *OPTIONS])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_job, "SHARD", 8)
+        patch.setattr(ray_job, "Worker", start_killed(marks))
+        run = CliRunner().invoke(app, ["predict", *map(str, words), *OPTIONS])
+    assert len(list(marks.iterdir())) == 2
+    return out, run
 
 
 def plain(folder: Path) -> list[dict[str, str]]:
@@ -222,7 +258,7 @@ def plain(folder: Path) -> list[dict[str, str]]:
     ]
 
 
-def test_a_cluster_writes_the_same_rows_as_parquet_and_says_nothing(
+def test_a_cluster_whose_workers_are_killed_writes_the_same_rows_and_says_nothing(
     shards: tuple[Path, Result], local: Path
 ) -> None:
     from pyarrow import parquet
@@ -240,6 +276,7 @@ def test_a_cluster_writes_the_same_rows_as_parquet_and_says_nothing(
         "report.html",
         "run.json",
     }
+    assert len(list((out / "predictions.parquet").iterdir())) == 6
     rows, expected = plain(out), read(local / "predictions.csv")
     # Here no mask's file needs a name, so that a long one is no error.
     (row,) = (row for row in rows if row["image"] == LONG)
@@ -259,31 +296,54 @@ def test_a_cluster_writes_the_same_rows_as_parquet_and_says_nothing(
             assert row["mask_png"] == mask
 
 
-def test_shards_of_an_interrupted_run_are_gone_on_with(
+@contextmanager
+def busy(seconds: float) -> Iterator[None]:
+    """Have another job hold all CPUs of the cluster, for a while."""
+    from ray.util import placement_group, remove_placement_group
+
+    group = placement_group([{"CPU": 1}] * 2)
+    assert group.wait(30)
+    timer = threading.Timer(seconds, remove_placement_group, [group])
+    timer.start()
+    yield
+    timer.join()
+
+
+def test_shards_of_an_interrupted_run_are_gone_on_with_when_a_cpu_is_free(
     shards: tuple[Path, Result],
     bundle_folder: Path,
     images: Path,
     cluster: list[int],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from defectseg.inference import ray_job
     from defectseg.inference.shards import read_records, write_shard
 
     out = shutil.copytree(shards[0], tmp_path / "out")
     parts = out / "predictions.parquet"
     first = parts / "part-0000000.parquet"
-    # Of a folder that had more images; and what was being written when it was killed.
-    shutil.copy(first, parts / "part-0000001.parquet")
+    records = {
+        image: record
+        for path in sorted(parts.iterdir())
+        for image, record in read_records(path).items()
+    }
+    # Of all of them there is one shard now, so that the others are of a folder that had more
+    # images; and what was being written when it was killed.
     (parts / f".{'0' * 32}.part").write_bytes(b"PAR1")
     # An image that was another, one that is new, one that is gone.
-    records = read_records(first)
     records["0/000.png"] |= {"sha256": "0" * 64, "outcome": "PASS"}
     records["gone.png"] = records.pop("1/001.png") | {"image": "gone.png"}
     # What is neither is kept as it is.
     records["2/002.png"]["reasons"] = "mine"
     write_shard(first, records.values())
     words = ["--model", bundle_folder, "--input", images, "--output", out, "--product", "Class1"]
-    done = CliRunner().invoke(app, ["predict", *map(str, words), *OPTIONS, "--resume"])
+    monkeypatch.setattr(ray_job, "_ANSWERED_WITHIN_S", 0.1)
+    with busy(seconds=1):
+        done = CliRunner().invoke(app, ["predict", *map(str, words), *OPTIONS, "--resume"])
     assert done.exit_code == 1, done.output
+    assert done.stderr.count("No CPU of the Ray cluster has answered for 0.1 s") == 1
+    assert "ray status shows" in done.stderr
     # Beside those two, a folder with an image's name has no hash to know it by.
     assert f"{COUNT + 8 - 3} of them were inspected before" in done.output
     assert list(parts.iterdir()) == [first]
@@ -314,13 +374,17 @@ def test_nodes_without_the_images_are_one_error_and_no_damaged_files(
 
 
 @pytest.mark.parametrize(
-    ("precision", "message"),
-    [("", "found an empty folder"), ("bf16", "of the Ray cluster runs the network by openvino in")],
+    ("required", "message"),
+    [
+        ({"source": "empty"}, "found an empty folder"),
+        ({"precision": "bf16"}, "of the Ray cluster runs the network by openvino in"),
+        ({"version": "0.0"}, f"of the Ray cluster has defectseg {__version__}, the driver 0.0"),
+    ],
 )
 def test_a_node_checks_what_it_has_before_its_first_image(
     bundle_folder: Path,
     tmp_path: Path,
-    precision: str,
+    required: dict[str, Any],
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -331,11 +395,14 @@ def test_a_node_checks_what_it_has_before_its_first_image(
         monkeypatch.setenv(f"TF_NUM_{pool}_THREADS", "1")
     monkeypatch.setattr(ray, "get", lambda given: given)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.7")
-    if precision:
-        (tmp_path / "a.png").touch()
+    for name in ("empty", "full/images"):
+        (tmp_path / name).mkdir(parents=True)
+    own = {"source": "full", "engine": "openvino", "precision": "any", "version": __version__}
+    own |= required
+    own |= {"source": tmp_path / own["source"]}
     bundle = load_bundle(bundle_folder)
     model = pack_model(bundle, bundle.calibration.engine)
-    worker = Worker(model, None, Required(tmp_path, "openvino", precision or "any"))
+    worker = Worker(model, None, Required(**own))
     with pytest.raises(DefectsegError, match=message) as caught:
         next(worker(pa_chunk()))
     assert "(10.0.0.7)" in str(caught.value)
@@ -390,6 +457,43 @@ def test_no_cluster_at_the_address_is_said_at_once(
     assert done.exit_code == 2
     assert message in " ".join(done.output.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_ray_leaves_the_process_as_it_was_and_a_signal_ends_it_without_a_word(
+    bundle_folder: Path, images: Path, cluster: list[int]
+) -> None:
+    code = """
+import faulthandler, os, signal, sys
+from pathlib import Path
+from defectseg.bundle import load_bundle
+from defectseg.inference.ray_job import open_ray_job
+
+def handlers():
+    return signal.getsignal(signal.SIGTERM), faulthandler.is_enabled(), sys.excepthook
+
+before = signal.SIG_DFL, False, sys.__excepthook__
+bundle, images = load_bundle(Path(sys.argv[1])), Path(sys.argv[2])
+with open_ray_job(bundle, images):
+    pass
+print(handlers() == before, flush=True)
+with open_ray_job(bundle, images):
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    words = [sys.executable, "-c", code, str(bundle_folder), str(images)]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (128 + signal.SIGTERM, "True\n", "")
+
+
+def test_another_version_of_ray_is_only_less_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    from defectseg.inference.ray_cluster import _quiet_core
+
+    monkeypatch.delattr(ray._private.worker, "print_to_stdstream")
+    with _quiet_core():
+        assert not hasattr(ray._private.worker, "print_to_stdstream")
+    monkeypatch.delattr(ray, "_private")
+    with _quiet_core():
+        pass
 
 
 def test_without_ray_it_is_said_how_to_install_it(

@@ -7,14 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectseg.errors import DataError
 from defectseg.image_io import read_image, read_mask
 from defectseg.inference.predictor import Inspection
 from defectseg.inference.regions import Region
 from defectseg.inference.results import (
     OutputError,
     Results,
-    check_output,
     make_error_row,
     make_row,
     name_pictures,
@@ -56,30 +54,6 @@ def test_no_two_pictures_have_the_same_name(images: set[str]) -> None:
     assert names.keys() == images
     assert len(set(names.values())) == len(images)
     assert all(image.startswith(name) for image, name in names.items())
-
-
-def test_new_and_empty_folders_are_free(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    check_output(tmp_path / "empty", tmp_path / "in")
-    check_output(tmp_path / "new" / "deep", tmp_path / "in")
-
-
-@pytest.mark.parametrize(
-    ("output", "message"),
-    [
-        ("full", "full is not empty; it is left as it is"),
-        ("results", "results holds results of another run.*go on with that run by --resume"),
-        ("file", "file is not empty"),
-        ("in/out", "in/out lies within .*in: its masks would be taken for images"),
-        ("in/../in/x", "lies within"),
-    ],
-)
-def test_folder_that_is_not_free_is_refused(tmp_path: Path, output: str, message: str) -> None:
-    for name in ("full/x", "results/predictions.csv", "file", "in/a.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    with pytest.raises(DataError, match=message):
-        check_output(tmp_path / output, tmp_path / "in")
 
 
 def test_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
