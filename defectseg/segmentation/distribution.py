@@ -101,12 +101,14 @@ class Workers:
         """Have the loss of another worker end in a message."""
         try:
             yield
-        except tf.errors.UnavailableError as error:
+        # One that was started again at once, by what looks after it, aborts the step of the others.
+        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
             if not self.hosts:
                 raise
             raise DefectsegError(
-                "Another worker of TF_CONFIG stopped or is out of reach; its own terminal tells "
-                "why. Start all of them again, with --resume if an epoch was finished."
+                "Another worker of TF_CONFIG stopped, was started again, or is out of reach; its "
+                "own terminal tells why. Stop all of them, and start them again, with --resume if "
+                "an epoch was finished."
             ) from error
 
     def chief_says(self, number: float) -> float:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -137,8 +138,9 @@ def test_each_worker_has_its_devices_parts() -> None:
     assert {share.parts for share in shares} == {6}
 
 
-def test_a_lost_worker_is_told() -> None:
-    lost = tf.errors.UnavailableError(None, None, "Collective ops is aborted")
+@pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.AbortedError])
+def test_a_lost_worker_is_told(kind: Any) -> None:
+    lost = kind(None, None, "Collective ops is aborted")
     workers = Workers(None, ("a:1", "b:1"), 0)
     with (
         pytest.raises(DefectsegError, match=r"Another worker .* stopped"),
@@ -146,7 +148,7 @@ def test_a_lost_worker_is_told() -> None:
     ):
         raise lost
     # One process has no other worker to lose.
-    with pytest.raises(tf.errors.UnavailableError), Workers(None).told_when_lost():
+    with pytest.raises(kind), Workers(None).told_when_lost():
         raise lost
 
 
