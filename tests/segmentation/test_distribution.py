@@ -152,6 +152,23 @@ def test_each_worker_has_its_devices_parts() -> None:
     assert {share.parts for share in shares} == {6}
 
 
+def test_machines_with_unlike_numbers_of_devices_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As TensorFlow 2.21 says it on both of two machines, of which one has a device more.
+    said = "Device /job:worker/task:1/device:GPU:1 is joining a group with size4, but that group "
+
+    def fail(workers: Workers, values: object) -> None:
+        raise tf.errors.InternalError(None, None, said + size)
+
+    monkeypatch.setattr(Workers, "_gather", fail)
+    workers = Workers(SimpleNamespace(num_replicas_in_sync=4), ("a:1", "b:1"), 1)
+    size = "has size 2 (group_key=1)"
+    with pytest.raises(ConfigError, match=r"the same number of GPUs: 2 train on this one"):
+        workers.check_agreement({})
+    size = "is gone"
+    with pytest.raises(tf.errors.InternalError):
+        workers.check_agreement({})
+
+
 @pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.AbortedError])
 def test_a_lost_worker_is_told(kind: Any) -> None:
     lost = kind(None, None, "Collective ops is aborted")
