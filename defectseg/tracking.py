@@ -129,11 +129,8 @@ class MlflowRun:
                     return
                 self._warned = True
                 lines = str(error).strip().splitlines() or [repr(error)]
-                follows = (
-                    "the run there is not whole"
-                    if last
-                    else "the training goes on, and tells it again later"
-                )
+                later = "the training goes on, and tells it again later"
+                follows = "the run there is not whole" if last else later
                 self._warn(f"MLflow ({self.store}) fails; {follows}: {lines[0]}")
 
         self._pool.submit(attempt)
