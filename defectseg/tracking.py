@@ -3,11 +3,12 @@
 Nothing is sent anywhere unasked: the store is a folder beside the run, unless MLFLOW_TRACKING_URI
 names another, and MLflow's own reports to its makers are off. All of it is done in a thread of its
 own, which the training does not wait for. That a store fails is said once; it is tried again later,
-and costs the training nothing.
+and costs the training nothing. What it still lacks in the end is said again.
 """
 
 import importlib
 import json
+import math
 import os
 import shutil
 import time
@@ -51,7 +52,7 @@ class MlflowRun:
     experiment : str
         The name of MLflow's experiment; made if there is none.
     warn : callable
-        Told, once, what kept MLflow from being told.
+        Told what kept MLflow from being told: once on the way, and once in the end.
 
     Raises
     ------
@@ -85,6 +86,7 @@ class MlflowRun:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._client: Any = None
         self._experiment_id = self._run_id = ""
+        self._opened = False  # with all that is logged of its beginning
         self._logged = 0  # epochs
         self._warned = False
         self._next_try_s = 0.0  # by the monotonic clock
@@ -99,8 +101,6 @@ class MlflowRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self._submit(self._log_bundle, last=True)
         stopped = kind is not None and not issubclass(kind, Exception)
         status = "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
         self._submit(self._end, status, last=True)
@@ -125,14 +125,13 @@ class MlflowRun:
                 task(*arguments)
             except Exception as error:  # a store may raise anything
                 self._next_try_s = time.monotonic() + _AGAIN_S
-                if self._warned:
+                if self._warned and not last:
                     return
                 self._warned = True
                 lines = str(error).strip().splitlines() or [repr(error)]
-                self._warn(
-                    f"MLflow ({self.store}) fails; the training goes on, and tells it again later: "
-                    f"{lines[0]}"
-                )
+                later = "the training goes on, and tells it again later"
+                follows = "the run there is not whole" if last else later
+                self._warn(f"MLflow ({self.store}) fails; {follows}: {lines[0]}")
 
         self._pool.submit(attempt)
 
@@ -173,27 +172,32 @@ class MlflowRun:
         return folder
 
     def _open_run(self) -> None:
-        """Open the run of MLflow that this training began with, or a new one."""
-        if self._run_id:
-            return
-        from mlflow.tracking.context.registry import resolve_tags
+        """Open the run of MLflow that this training began with, or a new one.
 
-        self._run_id = self._known_run()
-        if self._run_id:
-            self._client.update_run(self._run_id, status="RUNNING")
-            history = self._client.get_metric_history(self._run_id, "loss")
-            self._logged = max((own.step for own in history), default=0)
-        else:
-            self._run_id = self._client.create_run(
-                self._experiment_id, tags=resolve_tags(), run_name=self._run.resolve().name
-            ).info.run_id
-            write_atomically(self._run / LINK, json.dumps({"run_id": self._run_id}) + "\n")
+        What fails is done again at the next try, in the same run.
+        """
+        if self._opened:
+            return
+        self._run_id = self._run_id or self._known_run() or self._new_run()
+        write_atomically(self._run / LINK, json.dumps({"run_id": self._run_id}) + "\n")
+        self._client.update_run(self._run_id, status="RUNNING")
+        history = self._client.get_metric_history(self._run_id, "loss")
+        self._logged = max((own.step for own in history), default=0)
         state = load_state(self._run)
         self._tag("version", __version__)
         self._tag("run", str(self._run.resolve()))
         if state is not None:
             self._tag("data_sha256", state.data_sha256)
         self._log_settings()
+        self._opened = True
+
+    def _new_run(self) -> str:
+        from mlflow.tracking.context.registry import resolve_tags
+
+        made = self._client.create_run(
+            self._experiment_id, tags=resolve_tags(), run_name=self._run.resolve().name
+        )
+        return str(made.info.run_id)
 
     def _known_run(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -229,7 +233,7 @@ class MlflowRun:
     def _tag(self, name: str, value: str) -> None:
         self._client.set_tag(self._run_id, f"defectseg.{name}", value)
 
-    def _log_epochs(self, last: int) -> None:
+    def _log_epochs(self, last: float) -> None:
         self._open_run()
         rows = pd.read_csv(self._run / HISTORY)
         for row in rows[rows["epoch"].between(self._logged + 1, last)].to_dict("records"):
@@ -246,7 +250,7 @@ class MlflowRun:
 
     def _log_bundle(self) -> None:
         """Log what a finished bundle holds for people: figures, model card, settings, plots."""
-        self._open_run()
+        self._log_epochs(math.inf)
         calibration = load_bundle(self._run).calibration
         self._tag("model_sha256", calibration.model_sha256)
         self._tag("engine", calibration.engine)
@@ -260,8 +264,16 @@ class MlflowRun:
         self._client.log_artifacts(self._run_id, str(self._run / PLOTS), PLOTS)
 
     def _end(self, status: str) -> None:
-        if self._run_id:
-            self._client.set_terminated(self._run_id, status)
+        """Log a finished bundle, and close the run: as failed, if that is not there."""
+        try:
+            if status == "FINISHED":
+                self._log_bundle()
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            if self._run_id:
+                self._client.set_terminated(self._run_id, status)
 
 
 def _database_uri(folder: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
+from defectseg import __version__
 from defectseg.config import Config, dump_config
 from defectseg.errors import ConfigError
 from defectseg.tracking import STORE, MlflowRun
@@ -151,7 +152,7 @@ def test_a_training_that_did_not_begin_leaves_no_run(client: "MlflowClient") -> 
     assert client.search_runs([client.get_experiment_by_name("none").experiment_id]) == []
 
 
-def test_a_store_that_fails_is_told_once_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_store_that_fails_stops_nothing_and_is_told_once_and_in_the_end(tmp_path: Path) -> None:
     begin(tmp_path / "run", 2)
     (tmp_path / "mlflow").mkdir()
     (tmp_path / "mlflow" / "mlflow.db").write_text("no database")
@@ -159,9 +160,10 @@ def test_a_store_that_fails_is_told_once_and_stops_nothing(tmp_path: Path) -> No
     with MlflowRun(tmp_path / "run", "any", told.append) as tracked:
         tracked.epoch({"epoch": 1.0}, True)
         tracked.epoch({"epoch": 2.0}, True)
-    (warning,) = told
-    assert "the training goes on" in warning
-    assert "not a database" in warning
+    first, last = told
+    assert "the training goes on" in first
+    assert "the run there is not whole" in last
+    assert all("not a database" in warning for warning in told)
 
 
 def test_what_a_store_missed_is_told_when_it_works_again(
@@ -174,7 +176,8 @@ def test_what_a_store_missed_is_told_when_it_works_again(
     store = tmp_path / STORE
     store.write_text("no folder")
     told: list[str] = []
-    with MlflowRun(tmp_path / "run", "any", told.append) as tracked:
+    tracked = MlflowRun(tmp_path / "run", "any", told.append)
+    with contextlib.suppress(KeyboardInterrupt), tracked:
         tracked.epoch({"epoch": 1.0}, True)
         deadline = time.monotonic() + 30
         while not told and time.monotonic() < deadline:
@@ -182,9 +185,74 @@ def test_what_a_store_missed_is_told_when_it_works_again(
         store.unlink()
         shutil.copytree(mlflow_store, store)
         tracked.epoch({"epoch": 2.0}, True)
+        raise KeyboardInterrupt
     assert len(told) == 1
     client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
     assert [step for step, _ in steps(client, read(client, "any").info.run_id, "loss")] == [1, 2]
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Have a method of MLflow's client fail the first time that it is called."""
+    from mlflow import MlflowClient
+
+    real, calls = getattr(MlflowClient, method), []
+
+    def own(*arguments: Any, **options: Any) -> Any:
+        calls.append(method)
+        if len(calls) == 1:
+            raise OSError("database is locked")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, method, own)
+
+
+@pytest.mark.parametrize("method", ["get_metric_history", "update_run"])
+def test_a_run_that_fails_as_it_is_gone_on_with_has_each_epoch_once(
+    method: str, runs: Path, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defectseg.tracking._AGAIN_S", 0.0)
+    run = runs / method
+    begin(run, 1)
+    follow(run, method, [], KeyboardInterrupt(), 1)
+    begin(run, 3)
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        fail_once(patch, method)
+        follow(run, method, told, KeyboardInterrupt(), 2, 3)
+    assert len(told) == 1
+    found = read(client, method)
+    assert [step for step, _ in steps(client, found.info.run_id, "loss")] == [1, 2, 3]
+    assert found.data.params["train.epochs"] == "2"
+    assert found.data.tags["defectseg.version"] == __version__
+    assert found.info.status == "KILLED"
+
+
+@pytest.mark.parametrize("method", ["set_tag", "log_batch"])
+def test_a_run_that_fails_as_it_is_begun_is_whole_in_the_end(
+    method: str, runs: Path, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defectseg.tracking._AGAIN_S", 0.0)
+    begin(runs / method, 2)
+    fail_once(monkeypatch, method)
+    told: list[str] = []
+    follow(runs / method, method, told, KeyboardInterrupt(), 1, 2)
+    assert len(told) == 1
+    found = read(client, method)
+    assert [step for step, _ in steps(client, found.info.run_id, "loss")] == [1, 2]
+    assert found.data.params["train.epochs"] == "2"
+
+
+def test_a_bundle_that_could_not_be_logged_is_told_and_no_finished_run(
+    runs: Path, client: "MlflowClient"
+) -> None:
+    begin(runs / "cut", 1)
+    told: list[str] = []
+    with MlflowRun(runs / "cut", "cut", told.append) as tracked:
+        tracked.epoch({"epoch": 1.0}, True)
+        tracked._warned = True  # of a failure on the way
+    (warning,) = told
+    assert "the run there is not whole" in warning
+    assert read(client, "cut").info.status == "FAILED"
 
 
 def test_another_store_is_named_by_the_environment(
@@ -196,8 +264,8 @@ def test_another_store_is_named_by_the_environment(
     told: list[str] = []
     with MlflowRun(tmp_path / "run", "any", told.append):
         pass
-    (warning,) = told
-    assert "http://127.0.0.1:9" in warning
+    assert len(told) == 2
+    assert all("http://127.0.0.1:9" in warning for warning in told)
     assert list(tmp_path.iterdir()) == []
 
 

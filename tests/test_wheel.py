@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from defectseg import __version__
-from defectseg.image_io import write_gray
 from tests.conftest import make_once
-from tests.line.conftest import draw
 
 
 def tracked_files(*places: str) -> list[str]:
@@ -101,14 +99,23 @@ def test_the_demo_finds_its_settings_without_a_checkout(installed: Path, tmp_pat
     assert "configs/demo.yaml is not here" in text
 
 
-def test_what_is_installed_predicts_a_folder(
+def test_what_is_installed_draws_prepares_and_predicts(
     installed: Path, bundle_folder: Path, tmp_path: Path
 ) -> None:
-    write_gray(tmp_path / "images" / "a.png", draw(1))
-    options = ("--input", "images", "--output", "results", "--product", "Class1")
-    status, text = run(installed, tmp_path, "predict", "--model", bundle_folder, *options)
-    assert status == 0, text
-    assert "a.png" in (tmp_path / "results" / "report.html").read_text()
+    # As the demo does, but for the training: a whole one takes a minute.
+    drawing = ("--product", "Class1", "--good", 8, "--defective", 8, "--size", 128)
+    predicting = ("--input", "raw/Class1", "--output", "results", "--product", "Class1")
+    for words in (
+        ("synth", "--output", "raw", *drawing),
+        ("prepare", "--input", "raw", "--output", "prepared"),
+        ("predict", "--model", bundle_folder, *predicting),
+    ):
+        status, text = run(installed, tmp_path, *words)
+        assert status == 0, text
+    # A row for the heading; of those that are predicted none is defective.
+    for table, rows in (("prepared/manifest.csv", 17), ("results/predictions.csv", 9)):
+        assert len((tmp_path / table).read_text().splitlines()) == rows
+    assert "1.png" in (tmp_path / "results" / "report.html").read_text()
 
 
 def test_what_is_installed_is_a_station(

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,13 +11,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
+from defectseg.config import EngineKind
 from defectseg.doctor.findings import Finding, State
 from defectseg.errors import DefectsegError
 from defectseg.quiet import block_telemetry
 
 ENGINE, DEVICE, BUNDLE = "engine", "device", "bundle"
+_reports: TextIO | None = sys.__stdout__
 _OPENVINO: tuple[Literal["float32", "int8"], ...] = ("float32", "int8")
 # Rounding of 32 bits; of 8 bits, over some thousand pixels.
 _FLOAT32_DIFFERENCE = 1e-3
@@ -29,6 +32,7 @@ _MOST_FLIPPED = 0.01
 def check_libraries(*modules: str) -> None:
     """Import modules one after the other; report each, so that a crash tells by which."""
     block_telemetry()
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     for name in modules:
         error = ""
         try:
@@ -148,7 +152,7 @@ def _gpu_memory() -> list[str]:
 
 
 def check_bundle(folder: str) -> None:
-    """Load a bundle, and hold the answers of its engines against those of Keras."""
+    """Load a bundle and its engines, and hold their answers against those of Keras."""
     import numpy as np
 
     from defectseg.bundle import load_bundle
@@ -165,34 +169,31 @@ def check_bundle(folder: str) -> None:
     _report(asdict(Finding(BUNDLE, folder, "ok", found)))
     first = next(iter(products.values()))
     image = _draw(first.heights_px[0], first.widths_px[0])
-    expected = load_engine(bundle.folder, bundle.config, "keras").probability(image)
-    pixel = bundle.calibration.thresholds.pixel
-    for kind in _OPENVINO:
-        if kind not in bundle.exports:
-            continue
+    exported = [kind for kind in _OPENVINO if kind in bundle.exports]
+    kinds: list[EngineKind] = [*exported, "keras"]
+    above = {}
+    # The one that judges comes first: where another crashes, it has been seen to answer.
+    for kind in sorted(kinds, key=lambda kind: kind != judges):
         engine = load_engine(bundle.folder, bundle.config, kind)
-        answer = engine.probability(image)
-        flipped = float(np.mean((answer >= pixel) != (expected >= pixel)))
-        precisions = engine.precision, bundle.exports[kind].precision
-        _report(asdict(_judge(folder, kind, precisions, flipped, needed=kind == judges)))
+        above[kind] = engine.probability(image) >= bundle.calibration.thresholds.pixel
+        made = f" ({bundle.exports[kind].precision} where it was made)" if kind in exported else ""
+        _report(asdict(Finding(BUNDLE, kind, "ok", f"{engine.precision} really runs{made}")))
+    for kind in exported:
+        flipped = float(np.mean(above[kind] != above["keras"]))
+        _report(asdict(_judge(folder, kind, flipped, needed=kind == judges)))
 
 
-def _judge(
-    folder: str, kind: str, precisions: tuple[str, str], flipped: float, *, needed: bool
-) -> Finding:
+def _judge(folder: str, kind: str, flipped: float, *, needed: bool) -> Finding:
     """Return what is to be said of an engine that changes a share of the pixels."""
-    runs, made = precisions
-    found = (
-        f"{runs} really runs ({made} where it was made); beside Keras {100 * flipped:.2g} % of the "
-        "pixels change sides"
-    )
+    name = f"{kind} beside Keras"
+    found = f"{100 * flipped:.2g} % of the pixels change sides"
     if flipped <= _MOST_FLIPPED:
-        return Finding(BUNDLE, kind, "ok", found)
+        return Finding(BUNDLE, name, "ok", found)
     advice = (
         "its limits do not hold here: predict by --engine keras, or export it on this machine, "
         f"defectseg export --model {folder} --format {kind}"
     )
-    return Finding(BUNDLE, kind, "fault" if needed else "note", found, advice)
+    return Finding(BUNDLE, name, "fault" if needed else "note", found, advice)
 
 
 def _draw(height: int, width: int) -> Any:
@@ -208,7 +209,7 @@ def _draw(height: int, width: int) -> Any:
 
 
 def _report(record: dict[str, Any]) -> None:
-    print(json.dumps(record), file=sys.__stdout__, flush=True)
+    print(json.dumps(record), file=_reports, flush=True)
 
 
 CHECKS: dict[str, Callable[..., None]] = {
@@ -220,5 +221,8 @@ CHECKS: dict[str, Callable[..., None]] = {
 }
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # what libraries print is no report
+    # What libraries print is no report, be it by Python or natively.
+    _reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with contextlib.redirect_stdout(sys.stderr):
         CHECKS[sys.argv[1]](*sys.argv[2:])

@@ -17,7 +17,7 @@ class BrokenError(Exception):
 
 
 def run_child(check: str, words: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Yield what a check of `checks` reports, line by line.
+    """Yield what a check of `checks` reports, line by line, also what came before it broke.
 
     Raises
     ------
@@ -34,14 +34,15 @@ def run_child(check: str, words: Sequence[str] = ()) -> Iterator[dict[str, Any]]
     )
     try:
         printed, complaints = process.communicate(timeout=_PATIENCE_S)
-    except subprocess.TimeoutExpired as error:
+        broken = _explain(process.returncode, complaints) if process.returncode else ""
+    except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate()
-        raise BrokenError(f"no answer within {_PATIENCE_S} s") from error
+        printed, _ = process.communicate()
+        broken = f"no answer within {_PATIENCE_S} s"
     for line in printed.splitlines():
         yield json.loads(line)
-    if process.returncode:
-        raise BrokenError(_explain(process.returncode, complaints))
+    if broken:
+        raise BrokenError(broken)
 
 
 def _explain(status: int, complaints: str) -> str:

@@ -56,8 +56,8 @@ def _onnx_runtime() -> list[Finding]:
 
 
 def _bundle(model: Path) -> list[Finding]:
-    advice = "restore it from where it was made, or train anew"
-    return list(_run("bundle", [str(model)], Finding("bundle", str(model), "fault", "", advice)))
+    advice = "see the libraries above; what needs it does not work"
+    return list(_run("bundle", [str(model)], Finding("bundle", "its engines", "fault", "", advice)))
 
 
 def _run(check: str, words: list[str], broken: Finding) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -19,15 +19,18 @@ _MODULES = {
     "paho-mqtt": "paho.mqtt",
     "pillow": "PIL",
     "pyyaml": "yaml",
+    "ray": "ray.data",
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
     # It is loaded by this module alone, which sets it up first.
     "segmentation-models": "defectseg.segmentation.unet",
 }
+# What others load, and fail where it does.
+_LOADED_BY = {"keras": ["tensorflow"], "segmentation-models": ["tensorflow", "keras"]}
 
 
 def examine_libraries() -> list[Finding]:
-    """Look for every library that is required, and load it; then for those of extras."""
+    """Look for every library that is required or of an extra, and load it."""
     try:
         wanted = _read_requirements(metadata.requires("defectseg") or [])
     except metadata.PackageNotFoundError:
@@ -35,13 +38,12 @@ def examine_libraries() -> list[Finding]:
         found = "it runs from a folder, so that what it needs is not known"
         return [Finding(LIBRARY, "defectseg", "note", found, advice)]
     required = wanted.pop("", [])
-    installed = {own.name: _version(own.name) for own in required}
-    there = [own for own in required if installed[own.name]]
-    problems = load_modules([module_of(own.name) for own in there])
-    findings = [
-        _judge(own, installed[own.name], problems.get(module_of(own.name), "")) for own in required
-    ]
-    return [*findings, *(_extra(name, own) for name, own in wanted.items())]
+    optional = [own for extra in wanted.values() for own in extra]
+    installed = {own.name: _version(own.name) for own in (*required, *optional)}
+    modules = {module_of(name): name for name, version in installed.items() if version}
+    problems = {modules[own]: problem for own, problem in load_modules(list(modules)).items()}
+    findings = [_judge(own, installed, problems) for own in required]
+    return [*findings, *(_extra(name, own, problems) for name, own in wanted.items())]
 
 
 def _read_requirements(lines: Sequence[str]) -> dict[str, list[Requirement]]:
@@ -89,30 +91,51 @@ def _version(library: str) -> str:
         return ""
 
 
-def _judge(wanted: Requirement, version: str, problem: str) -> Finding:
+def _judge(
+    wanted: Requirement, installed: Mapping[str, str], problems: Mapping[str, str]
+) -> Finding:
     """Return what is to be said of a required library."""
+    version = installed[wanted.name]
     install = f"pip install '{wanted.name}{wanted.specifier}'"
     if not version:
         return Finding(LIBRARY, wanted.name, "fault", "missing", install)
     if not wanted.specifier.contains(version, prereleases=True):
         found = f"{version}; expected {wanted.specifier}"
         return Finding(LIBRARY, wanted.name, "fault", found, install)
-    if problem:
-        advice = f"pip install --force-reinstall --no-deps '{wanted.name}=={version}'"
-        return Finding(LIBRARY, wanted.name, "fault", f"{version} is broken: {problem}", advice)
+    if wanted.name in problems:
+        causes = [
+            name
+            for name in _LOADED_BY.get(wanted.name, [])
+            if name in problems or installed.get(name) == ""
+        ]
+        advice = f"first see {causes[0]}, which it loads" if causes else _reinstall(wanted.name)
+        found = f"{version} is broken: {problems[wanted.name]}"
+        return Finding(LIBRARY, wanted.name, "fault", found, advice)
     return Finding(LIBRARY, wanted.name, "ok", version)
 
 
-def _extra(extra: str, wanted: Sequence[Requirement]) -> Finding:
+def _reinstall(library: str) -> str:
+    return f"pip install --force-reinstall --no-deps '{library}=={_version(library)}'"
+
+
+def _extra(extra: str, wanted: Sequence[Requirement], problems: Mapping[str, str]) -> Finding:
     """Return what is to be said of libraries that one use alone needs."""
     missing = [own for own in wanted if not _is_whole(own)]
     found = ", ".join(
-        f"{_named(own)} {'missing' if own in missing else _version(own.name)}" for own in wanted
+        f"{_named(own)} {'missing' if own in missing else _version(own.name)}"
+        + (f" is broken: {problems[own.name]}" if own.name in problems else "")
+        for own in wanted
     )
-    if not missing:
+    broken = [own.name for own in wanted if own.name in problems and own not in missing]
+    ways = [f"pip install {named}"] if (named := _words(missing)) else []
+    ways += map(_reinstall, broken)
+    if not ways:
         return Finding(EXTRA, extra, "ok", found)
-    named = " ".join(f"'{_named(own)}{own.specifier}'" for own in missing)
-    return Finding(EXTRA, extra, "note", found, f"only if it is wanted: pip install {named}")
+    return Finding(EXTRA, extra, "note", found, f"only if it is wanted: {'; '.join(ways)}")
+
+
+def _words(wanted: Sequence[Requirement]) -> str:
+    return " ".join(f"'{_named(own)}{own.specifier}'" for own in wanted)
 
 
 def _named(wanted: Requirement) -> str:

@@ -7,7 +7,7 @@ from defectseg.evaluation.run_comparison import (
     Difference,
     Discordance,
     compare_with_first,
-    group_by_test_images,
+    group_by_images,
     group_by_training_data,
     seed_groups,
 )
@@ -30,12 +30,13 @@ def write_warnings(runs: Sequence[RunRecord]) -> list[str]:
         warnings.append(
             f"On which data {', '.join(unknown)} was trained is not known: no checkpoints are left."
         )
-    tested = group_by_test_images(runs)
-    if len(tested) > 1:
-        warnings.append(
-            "They were not measured on the same test images, so that their figures are not "
-            f"comparable: {_sides(tested)}."
-        )
+    for split, images in (("test", "test"), ("val", "validation")):
+        measured = group_by_images(runs, split)
+        if len(measured) > 1:
+            warnings.append(
+                f"They were not measured on the same {images} images, so that their figures on "
+                f"them are not comparable: {_sides(measured)}."
+            )
     untested = [run.name for run in runs if run.figures and "test" not in run.figures]
     if untested:
         warnings.append(f"{', '.join(untested)}: no test images, so that nothing is known of them.")
@@ -47,7 +48,8 @@ def write_findings(runs: Sequence[RunRecord]) -> list[str]:
     differences = compare_with_first(runs)
     findings = [_tell_difference(own) for own in differences]
     if differences:
-        findings = _tell_reference(runs, differences[0].first) + findings
+        references = dict.fromkeys(own.first for own in differences)
+        findings = _tell_reference(runs[0], ", ".join(references)) + findings
         findings.append(
             "These are differences between networks as they are. Trained again with another seed, "
             "each is another network: whether a setting makes the difference, only several seeds "
@@ -68,10 +70,9 @@ def _sides(groups: Sequence[Sequence[RunRecord]]) -> str:
     return "; against ".join(", ".join(run.name for run in group) for group in groups)
 
 
-def _tell_reference(runs: Sequence[RunRecord], reference: str) -> list[str]:
-    """Return which run the others are beside, and why, if it is not the one named first."""
-    first = runs[0]
-    if first.name == reference:
+def _tell_reference(first: RunRecord, reference: str) -> list[str]:
+    """Return which run the others are beside, and why, if the one named first cannot be it."""
+    if "test" in first.figures and first.answers is not None:
         return []
     if not first.figures:
         reason = "is not finished" if first.state == "unfinished" else f"is {first.state}"
@@ -97,7 +98,7 @@ def _tell_difference(own: Difference) -> str:
 
 def _tell_iou(own: Difference) -> str:
     if own.iou_mean is None or own.iou_low is None or own.iou_high is None:
-        return "too few defective images for a difference of IoU"
+        return f"too few defective images for a difference of IoU ({own.iou_images})"
     interval = (
         f"{own.iou_mean:+.3f} ({own.iou_low:+.3f} to {own.iou_high:+.3f}) over {own.iou_images} "
         "defective images"

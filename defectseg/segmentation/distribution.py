@@ -24,6 +24,8 @@ _EXPECTED = (
     'expected something like {"cluster": {"worker": ["first:12345", "second:12345"]}, "task": '
     '{"type": "worker", "index": 0}}, the same cluster on all machines and each with its own index'
 )
+# What TensorFlow says where a worker counts more devices, of all together, than another.
+_OTHER_SIZE = "but that group has size"
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,28 @@ class Workers:
         return self.strategy.distribute_datasets_from_function(lambda context: batches)
 
     def check_agreement(self, facts: dict[str, Any]) -> None:
-        """Check that all workers have the same settings and data.
+        """Check that all workers have the same settings and data, and as many devices.
 
         Raises
         ------
         ConfigError
-            On all workers, naming each fact that differs from the chief's.
+            On all workers, naming each fact that differs from the chief's, or the devices here.
         """
         if not self.hosts:
             return
         text = np.frombuffer((json.dumps(facts) + "\n").encode(), np.uint8)
-        lines = bytes(self._gather(text).astype(np.uint8)).decode().splitlines()
+        try:
+            gathered = self._gather(text)
+        except tf.errors.InternalError as error:
+            # Where these differ, nothing can be gathered, so that they cannot be among the facts.
+            if _OTHER_SIZE not in error.message:
+                raise
+            own = len(self.share.own)
+            raise ConfigError(
+                f"The machines of TF_CONFIG do not have the same number of GPUs: {own} train on "
+                "this one. Have as many on each: CUDA_VISIBLE_DEVICES=0,1 takes two."
+            ) from error
+        lines = bytes(gathered.astype(np.uint8)).decode().splitlines()
         chief, *others = (json.loads(line) for line in lines[:: len(lines) // len(self.hosts)])
         problems = [
             f"  - {name} is {chief.get(name)!r} on {self.hosts[0]}, {other.get(name)!r} on {host}"
@@ -101,12 +114,14 @@ class Workers:
         """Have the loss of another worker end in a message."""
         try:
             yield
-        except tf.errors.UnavailableError as error:
+        # One that was started again at once, by what looks after it, aborts the step of the others.
+        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
             if not self.hosts:
                 raise
             raise DefectsegError(
-                "Another worker of TF_CONFIG stopped or is out of reach; its own terminal tells "
-                "why. Start all of them again, with --resume if an epoch was finished."
+                "Another worker of TF_CONFIG stopped, was started again, or is out of reach; its "
+                "own terminal tells why. Stop all of them, and start them again, with --resume if "
+                "an epoch was finished."
             ) from error
 
     def chief_says(self, number: float) -> float:

@@ -72,16 +72,19 @@ def have_weights(
     folder = folder or weights_folder()
     path = folder / source.file
     there = path.is_file()
-    if there and not find_damage(path, source.digest):
+    damage = find_damage(path, source.digest) if there else ""
+    if there and not damage:
         return path
     try:
         _fetch(source, path, on_bytes)
     except (OSError, http.client.HTTPException, ValueError) as error:
+        files = source.file if source.digest else f"{source.file} with {_note(path).name}"
+        state = f"damaged in {folder} ({damage})" if there else f"not in {folder}"
         raise ConfigError(
-            f"The ImageNet weights of {source.backbone} are {'damaged' if there else 'not'} in "
-            f"{folder}, and could not be fetched from {source.url}: {_explain(error)}. On a "
+            f"The ImageNet weights of {source.backbone} are {state}, and could not be "
+            f"fetched from {source.url}: {_explain(error)}. On a "
             f"machine that is connected run: defectseg weights --backbone {source.backbone}, and "
-            f"copy {source.file} from the folder that it names to {folder} (or have the "
+            f"copy {files} from the folder that it names to {folder} (or have the "
             f"environment variable {VARIABLE} name another). Or train without them: "
             "model.encoder_weights=null."
         ) from error
@@ -93,12 +96,9 @@ def find_damage(path: Path, digest: str | None) -> str:
 
     Where no digest is stated, it is held against the one that was noted when it was fetched.
     """
+    if digest is None:
+        return _differs_from_note(path)
     with path.open("rb") as file:
-        if file.read(len(_HDF5)) != _HDF5:
-            return "it is not HDF5, the format of weights"
-        if digest is None:
-            return _differs_from_note(path)
-        file.seek(0)
         kind = "md5" if len(digest) == _MD5_DIGITS else "sha256"
         found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False))
     if found.hexdigest() != digest:
@@ -108,7 +108,9 @@ def find_damage(path: Path, digest: str | None) -> str:
 
 def _differs_from_note(path: Path) -> str:
     note = _note(path)
-    if note.is_file() and note.read_text(errors="replace").split()[:1] != [file_sha256(path)]:
+    if not note.is_file():
+        return f"{note.name} is not beside it"
+    if note.read_text(errors="replace").split()[:1] != [file_sha256(path)]:
         return f"its SHA-256 is not that of {note.name}"
     return ""
 
@@ -129,10 +131,13 @@ def _fetch(source: Source, path: Path, on_bytes: Callable[[int, int], None]) -> 
                 on_bytes(file.tell(), total)
             if total and file.tell() != total:
                 raise OSError(f"it broke off after {file.tell():,} of {total:,} bytes")
-        if damage := find_damage(stage, source.digest):
-            raise OSError(f"what came is damaged, or another file: {damage}")
+        with stage.open("rb") as file:
+            if file.read(len(_HDF5)) != _HDF5:
+                raise OSError("what came is not HDF5, the format of weights")
         if source.digest is None:
             write_atomically(_note(path), f"{file_sha256(stage)}  {path.name}\n")
+        elif damage := find_damage(stage, source.digest):
+            raise OSError(f"what came is damaged, or another file: {damage}")
 
 
 def _explain(error: Exception) -> str:

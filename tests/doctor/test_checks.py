@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +63,23 @@ def test_a_bundle_is_examined(bundle_folder: Path, capfd: pytest.CaptureFixture[
     found = reports(capfd)
     assert found[str(bundle_folder)]["state"] == "ok"
     assert {report["state"] for report in found.values()} == {"ok"}
-    assert "float32 really runs (float32 where it was made)" in found["float32"]["found"]
+    assert found["float32"]["found"] == "float32 really runs (float32 where it was made)"
+    assert "of the pixels change sides" in found["float32 beside Keras"]["found"]
+
+
+def test_the_engine_that_judges_is_examined_also_where_keras_breaks(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('no libfoo')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    whole, judging, broken = examination._bundle(bundle_folder)
+    assert (whole.state, judging.name, judging.state) == ("ok", "float32", "ok")
+    assert (broken.name, broken.state, broken.found) == (
+        "its engines",
+        "fault",
+        "ImportError: no libfoo",
+    )
+    assert broken.advice.startswith("see the libraries above")
 
 
 def test_a_bundle_that_was_changed_is_a_fault(
@@ -82,9 +100,8 @@ def test_a_bundle_that_was_changed_is_a_fault(
 def test_a_network_that_answers_otherwise_here_is_a_fault_if_it_judges(
     flipped: float, needed: bool, state: str
 ) -> None:
-    finding = checks._judge("runs/parts", "int8", ("float32", "int8"), flipped, needed=needed)
-    assert finding.state == state
-    assert finding.found.startswith("float32 really runs (int8 where it was made)")
+    finding = checks._judge("runs/parts", "int8", flipped, needed=needed)
+    assert (finding.state, finding.name) == (state, "int8 beside Keras")
     assert ("export --model runs/parts --format int8" in finding.advice) == (state != "ok")
 
 

@@ -13,9 +13,9 @@ NUMPY = metadata.version("numpy")
 
 
 def examine(
-    monkeypatch: pytest.MonkeyPatch, requires: list[str], problem: str = ""
+    monkeypatch: pytest.MonkeyPatch, requires: list[str], problem: str = "", works: str = ""
 ) -> dict[str, Finding]:
-    """What is found where defectseg requires this, and all of it loads or has this problem."""
+    """What is found where defectseg requires this, and all but one have this problem, or none."""
     real = metadata.requires
     monkeypatch.setattr(
         metadata, "requires", lambda name: requires if name == "defectseg" else real(name)
@@ -23,7 +23,7 @@ def examine(
     monkeypatch.setattr(
         libraries,
         "load_modules",
-        lambda modules: dict.fromkeys(modules, problem) if problem else {},
+        lambda modules: {own: problem for own in modules if problem and own != works},
     )
     return {finding.name: finding for finding in examine_libraries()}
 
@@ -82,6 +82,31 @@ def test_an_extra_that_is_missing_is_a_note_and_other_machines_are_not_asked_for
     assert found["one"].advice.endswith("pip install 'nosuch-one>=2'")
 
 
+def test_an_extra_that_is_there_and_does_not_load_is_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = examine(monkeypatch, ['numpy; extra == "one"'], "ImportError: no libfoo")["one"]
+    assert (found.state, found.found) == (
+        "note",
+        f"numpy {NUMPY} is broken: ImportError: no libfoo",
+    )
+    assert found.advice.endswith(f"pip install --force-reinstall --no-deps 'numpy=={NUMPY}'")
+
+
+def test_what_tensorflow_breaks_is_not_to_be_installed_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requires = ["keras", "segmentation-models", "tensorflow"]
+    found = examine(monkeypatch, requires, "ImportError: no libfoo")
+    assert {name for name, own in found.items() if "pip install" in own.advice} == {"tensorflow"}
+    for name in ("keras", "segmentation-models"):
+        assert found[name].advice == "first see tensorflow, which it loads"
+    # But where TensorFlow works, it is their own fault.
+    found = examine(monkeypatch, requires, "ImportError: no libfoo", works="tensorflow")
+    assert "'keras==" in found["keras"].advice
+    assert found["segmentation-models"].advice == "first see keras, which it loads"
+
+
 def test_without_an_installation_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> list[str]:
         raise metadata.PackageNotFoundError(name)
@@ -94,7 +119,8 @@ def test_without_an_installation_one_line_says_so(monkeypatch: pytest.MonkeyPatc
 def test_a_library_that_crashes_is_named_and_the_next_ones_are_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sound_one.py").write_text("print('{ a greeting')")
+    greeting = "import os; print('{ a greeting'); os.write(1, b'{ a native one\\n')"
+    (tmp_path / "sound_one.py").write_text(greeting)
     (tmp_path / "broken_one.py").write_text("raise ImportError('no libfoo\\nat all')")
     (tmp_path / "crashing_one.py").write_text("import os, signal; os.kill(os.getpid(), 4)")
     (tmp_path / "leaving_one.py").write_text("raise SystemExit(3)")
@@ -105,3 +131,12 @@ def test_a_library_that_crashes_is_named_and_the_next_ones_are_tried(
         "crashing_one": "it crashed by SIGILL",
         "leaving_one": "SystemExit: 3",
     }
+
+
+def test_a_library_that_hangs_is_named_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hanging_one.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *os.sys.path]))
+    monkeypatch.setattr("defectseg.doctor.children._PATIENCE_S", 2)
+    assert load_modules(["json", "hanging_one", "csv"]) == {"hanging_one": "no answer within 2 s"}

@@ -7,7 +7,7 @@ import pytest
 from defectseg.evaluation.run_comparison import (
     compare_with_first,
     differing_settings,
-    group_by_test_images,
+    group_by_images,
     seed_groups,
 )
 from defectseg.evaluation.run_records import RunRecord
@@ -29,6 +29,9 @@ BETTER = [
     answer("g2", "PASS"),  # in another order
     answer("g1", "PASS"),
 ]
+# With these there are as many defective images as an interval needs.
+EQUAL = [answer("d4", "FAIL", 80), answer("d5", "FAIL", 80)]
+HIGHER = [answer(f"d{place}", "FAIL", 100) for place in (4, 5)]  # by 1/3
 
 
 def test_only_the_settings_that_differ_are_named() -> None:
@@ -45,8 +48,9 @@ def test_only_the_settings_that_differ_are_named() -> None:
 
 
 def test_the_difference_is_taken_image_by_image() -> None:
-    (own,) = compare_with_first([make_run("a", FIRST), make_run("b", BETTER)])
-    assert (own.first, own.other, own.iou_images) == ("a", "b", 3)
+    runs = [make_run("a", FIRST + EQUAL), make_run("b", BETTER + HIGHER)]
+    (own,) = compare_with_first(runs)
+    assert (own.first, own.other, own.iou_images) == ("a", "b", 5)
     # Every image is better by the same third, though the images differ much.
     assert own.iou_mean == pytest.approx(1 / 3)
     assert own.iou_low == pytest.approx(1 / 3)
@@ -54,22 +58,31 @@ def test_the_difference_is_taken_image_by_image() -> None:
     assert (own.overkill.only_first, own.overkill.only_other) == (1, 0)
     # Of one image that only one gets wrong, nothing follows.
     assert own.escapes.p_value == 1
-    findings = write_findings([make_run("a", FIRST), make_run("b", BETTER)])
-    assert "IoU is higher by +0.333 (+0.333 to +0.333) over 3 defective images" in findings[0]
+    findings = write_findings(runs)
+    assert "IoU is higher by +0.333 (+0.333 to +0.333) over 5 defective images" in findings[0]
     expected = "no difference of escapes is shown: 0 only by b, 1 only by a (p = 1)"
     assert expected in findings[0]
 
 
 def test_nothing_is_claimed_where_chance_may_have_done_it() -> None:
-    mixed = [FIRST[0], answer("d2", "FAIL", 80), *FIRST[2:]]
-    # Differences 0, 1/3, 0: mean 1/9, deviation 0.19245. Four statements: 0.05 / 4 = 0.0125 may
-    # lie outside, half of it above; of two degrees of freedom that is t = 8.8602.
-    (own,) = compare_with_first([make_run("a", FIRST), make_run("b", mixed)])
-    half = 8.8602 * 0.19245 / 3**0.5
-    assert own.iou_low == pytest.approx(1 / 9 - half, abs=1e-4)
-    text = write_findings([make_run("a", FIRST), make_run("b", mixed)])[0]
-    assert "no difference of IoU is shown, +0.111 (-0.873 to +1.096)" in text
+    mixed = [FIRST[0], answer("d2", "FAIL", 80), *FIRST[2:], *EQUAL]
+    # Differences 0, 1/3, 0, 0, 0: mean 1/15, deviation 0.14907. Four statements: 0.05 / 4 = 0.0125
+    # may lie outside, half of it above; of four degrees of freedom that is t = 4.3147.
+    runs = [make_run("a", FIRST + EQUAL), make_run("b", mixed)]
+    (own,) = compare_with_first(runs)
+    half = 4.3147 * 0.14907 / 5**0.5
+    assert own.iou_low == pytest.approx(1 / 15 - half, abs=1e-4)
+    text = write_findings(runs)[0]
+    assert "no difference of IoU is shown, +0.067 (-0.221 to +0.354)" in text
     assert "the same escapes; the same overkill; the same stops by the gate." in text
+
+
+def test_of_four_defective_images_no_difference_of_iou_is_claimed() -> None:
+    # All better by the same, so that Student's t has no doubt.
+    runs = [make_run("a", FIRST + EQUAL[:1]), make_run("b", BETTER + HIGHER[:1])]
+    (own,) = compare_with_first(runs)
+    assert (own.iou_images, own.iou_low, own.iou_high) == (4, None, None)
+    assert "too few defective images for a difference of IoU (4)" in write_findings(runs)[0]
 
 
 def test_many_runs_beside_the_first_need_more_to_be_told_from_it() -> None:
@@ -173,14 +186,35 @@ def test_figures_of_other_test_images_are_not_compared(
     )
     runs = [make_run("a", FIRST), make_run("b", answers), make_run("c", FIRST)]
     assert compare_with_first(runs[:2]) == []
-    groups = group_by_test_images(runs)
+    groups = group_by_images(runs, "test")
     assert [[run.name for run in group] for group in groups] == [["a", "c"], ["b"]]
     (warning,) = write_warnings(runs)
     assert "not comparable: a, c; against b" in warning
+    # Each group has a reference of its own, and all that is said is of two pairs.
+    places |= {"d": "2"}
+    both = compare_with_first([*runs, make_run("d", answers)])
+    assert [(own.first, own.other) for own in both] == [("a", "c"), ("b", "d")]
+    assert [own.confidence for own in both] == [pytest.approx(1 - 0.05 / 8)] * 2
+    findings = write_findings([runs[1], runs[0], runs[2]])
+    assert findings[0].startswith("c beside a, on the same test images")
     # Other training images, but the same test images.
     same = [make_run("a", FIRST), make_run("b", BETTER)]
-    assert len(group_by_test_images(same)) == 1
+    assert len(group_by_images(same, "test")) == 1
     assert write_warnings(same) == []
+
+
+def test_validation_images_that_one_left_out_are_a_warning() -> None:
+    def run(name: str, left_out: list[str], images: str) -> RunRecord:
+        rows = [own | {"split": "val"} for own in FIRST if str(own["image"])[:2] in images]
+        own = make_run(name, rows, train_leave_out=left_out)
+        return replace(own, figures={"val": own.figures["test"]})
+
+    runs = [run("a", [], "d1 d2 g1"), run("b", ["dust"], "d1 g1")]
+    expected = "not measured on the same validation images"
+    assert any(expected in text and "a; against b" in text for text in write_warnings(runs))
+    # Left out, but not to be missed: the images are the same.
+    runs[1] = run("b", ["dust"], "d1 d2 g1")
+    assert not any(expected in text for text in write_warnings(runs))
 
 
 def test_the_spread_of_seeds_is_told() -> None:

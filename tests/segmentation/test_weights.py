@@ -131,6 +131,21 @@ def test_a_file_that_was_damaged_on_the_way_is_fetched_anew_or_named(
     assert path.read_bytes() == CONTENT
 
 
+def test_a_copy_without_its_noted_digest_is_not_trusted(address: str, tmp_path: Path) -> None:
+    path = have_weights(source(address, None))
+    note = path.with_name("w.h5.sha256")
+    note.unlink()
+    with pytest.raises(
+        ConfigError, match=r"\(w\.h5\.sha256 is not .* copy w\.h5 with w\.h5\.sha256 from"
+    ):
+        have_weights(source("127.0.0.1:1", None))
+    have_weights(source(address, None))
+    assert note.is_file()
+    # Where a digest is stated there is no note to copy.
+    with pytest.raises(ConfigError, match=r"copy w\.h5 from"):
+        have_weights(source("127.0.0.1:1"), tmp_path / "elsewhere")
+
+
 @pytest.mark.parametrize(
     ("scheme", "reason"),
     [("http", "the answer was 404 File not found"), ("https", r"SSL.*SSL_CERT_FILE")],
