@@ -63,13 +63,14 @@ def export_network(
         if "int8" in formats:
             quantised = _quantise(converted, choose_calibration_images(train), config)
             ov.save_model(quantised, to / "int8.xml", compress_to_fp16=False)
-    whole = deploy(network, config.model, own_levels=True)
-    if "onnx" in formats:
-        # Keras exports only what was called once.
+    if {"onnx", "saved-model"} & set(formats):
+        whole = deploy(network, config.model, own_levels=True)
+        # Keras exports to ONNX only what was called once.
         whole(np.zeros((1, *2 * [config.model.multiple], config.model.channels), np.float32))
-        _save_onnx(whole, to / "network.onnx")
-    if "saved-model" in formats:
-        whole.export(to / "saved_model", format="tf_saved_model", verbose=False)
+        if "onnx" in formats:
+            _save_onnx(whole, to / "network.onnx")
+        if "saved-model" in formats:
+            whole.export(to / "saved_model", format="tf_saved_model", verbose=False)
 
 
 def choose_calibration_images(train: Sequence[Sample]) -> list[Sample]:
