@@ -87,7 +87,7 @@ class MlflowRun:
         self._client: Any = None
         self._experiment_id = self._run_id = ""
         self._opened = False  # with all that is logged of its beginning
-        self._logged = 0  # epochs
+        self._told = self._logged = 0  # epochs
         self._warned = False
         self._next_try_s = 0.0  # by the monotonic clock
 
@@ -111,7 +111,8 @@ class MlflowRun:
 
     def epoch(self, row: Mapping[str, float], best: bool) -> None:
         """Have the epoch logged, and those before it that are not."""
-        self._submit(self._log_epochs, int(row["epoch"]))
+        self._told = int(row["epoch"])
+        self._submit(self._log_epochs, self._told)
 
     def _submit(self, task: Callable[..., None], *arguments: object, last: bool = False) -> None:
         """Have a task done; if the store fails, what it missed is told after a while."""
@@ -264,10 +265,12 @@ class MlflowRun:
         self._client.log_artifacts(self._run_id, str(self._run / PLOTS), PLOTS)
 
     def _end(self, status: str) -> None:
-        """Log a finished bundle, and close the run: as failed, if that is not there."""
+        """Log what is missing, and close the run: as failed, if it is not there."""
         try:
             if status == "FINISHED":
                 self._log_bundle()
+            elif self._told > self._logged:
+                self._log_epochs(self._told)
         except Exception:
             status = "FAILED"
             raise

@@ -53,6 +53,29 @@ def test_a_file_that_its_holder_removes_meanwhile_is_no_lock(
     assert len(calls) == 2
 
 
+def test_where_a_file_is_never_the_one_of_its_name_only_who_needs_a_lock_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.samestat", lambda one, other: False)
+    with locked(tmp_path / "lock"):
+        pass
+    with pytest.raises(OSError, match=r"[Nn]o locks"):
+        open_locked(tmp_path / "lock")
+
+
+def test_who_is_denied_the_lock_is_told_that_another_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from defectseg import locks
+
+    def deny(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(locks.fcntl, "flock", deny)
+    with pytest.raises(BlockingIOError), locked(tmp_path / "lock"):
+        pass
+
+
 def test_where_there_are_no_locks_only_who_needs_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

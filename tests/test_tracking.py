@@ -242,6 +242,20 @@ def test_a_run_that_fails_as_it_is_begun_is_whole_in_the_end(
     assert found.data.params["train.epochs"] == "2"
 
 
+def test_what_a_store_missed_is_told_as_a_training_stops(
+    runs: Path, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is not tried again within a minute, and the training is stopped before.
+    begin(runs / "hasty", 2)
+    fail_once(monkeypatch, "create_run")
+    told: list[str] = []
+    follow(runs / "hasty", "hasty", told, KeyboardInterrupt(), 1, 2)
+    assert len(told) == 1
+    found = read(client, "hasty")
+    assert [step for step, _ in steps(client, found.info.run_id, "loss")] == [1, 2]
+    assert found.info.status == "KILLED"
+
+
 def test_a_bundle_that_could_not_be_logged_is_told_and_no_finished_run(
     runs: Path, client: "MlflowClient"
 ) -> None:

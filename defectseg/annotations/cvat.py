@@ -1,10 +1,10 @@
 """Labels drawn in CVAT: XML files of the format "CVAT for images 1.1".
 
 An image without shapes is a good one, unless it has a ``<tag>``: that says that something is there,
-but not where. Beside shapes a tag is passed over. Coordinates count from the corner of the upper
-left pixel, an ellipse has half-axes, and its ``rotation`` is in degrees, clockwise on the screen.
-The run lengths of a mask go along the rows of its own box, and begin with pixels that are not of
-it.
+but not where. Beside a shape that is taken for a defect a tag is passed over. Coordinates count
+from the corner of the upper left pixel, an ellipse has half-axes, and its ``rotation`` is in
+degrees, clockwise on the screen. The run lengths of a mask go along the rows of its own box, and
+begin with pixels that are not of it.
 """
 
 import math
@@ -142,12 +142,24 @@ def _read_image(
         problems.append(shape_hw)
         return Entry(name, where, (), folder=folder, subset=subset, is_known=False)
     shapes: list[Shape | UnusableShape] = []
-    drawn = [child for child in element.children if child.tag != "tag"]
-    for child in drawn or element.children:
-        labels = _labels_of(child)
-        shape = _read_shape(child, f"{path}:{child.line}", labels, shape_hw)
-        shapes.append(UnusableShape(labels, tuple(shape)) if isinstance(shape, list) else shape)
+    tags = [child for child in element.children if child.tag == "tag"]
+    for child in element.children:
+        if child.tag != "tag":
+            labels = _labels_of(child)
+            shape = _read_shape(child, f"{path}:{child.line}", labels, shape_hw)
+            shapes.append(UnusableShape(labels, tuple(shape)) if isinstance(shape, list) else shape)
+    beside = tuple(shapes)
+    shapes += [_read_tag(tag, f"{path}:{tag.line}", beside) for tag in tags]
     return Entry(name, where, tuple(shapes), shape_hw, folder, subset)
+
+
+def _read_tag(
+    element: _Element, source: str, beside: tuple[Shape | UnusableShape, ...]
+) -> UnusableShape:
+    labels = _labels_of(element)
+    found, expected = f"a tag {', '.join(labels)!r} without a shape", "a defect that is drawn"
+    fix = "Draw it; if the image is good, remove the tag, or leave it out by --defect-label."
+    return UnusableShape(labels, (Problem(source, found, expected, fix),), beside)
 
 
 def _labels_of(element: _Element) -> tuple[str, ...]:
@@ -164,10 +176,6 @@ def _read_shape(
         return _read_polygon(element.attributes.get("points", ""), source, labels)
     if element.tag == "mask":
         return _read_mask(element.attributes, source, labels, shape_hw)
-    if element.tag == "tag":
-        found, expected = f"a tag {', '.join(labels)!r} without a shape", "a defect that is drawn"
-        fix = "Draw it; if the image is good, remove the tag, or leave it out by --defect-label."
-        return [Problem(source, found, expected, fix)]
     found = f"a {element.tag} of {', '.join(labels)!r}"
     fix = "Draw it anew as one of these, or remove it."
     return [Problem(source, found, "an ellipse, a polygon or a mask around each defect", fix)]

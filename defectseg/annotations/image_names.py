@@ -163,14 +163,15 @@ class ImageNames:
         self._by_path = {file.relative: file for file in files}
         self._by_name: dict[str, list[FoundFile]] = {}
         self._by_stem: dict[str, list[FoundFile]] = {}
-        self._by_kept_name: dict[str, list[FoundFile]] = {}
+        self._renamed: dict[str, list[FoundFile]] = {}
         self._folders: set[str] = set()
         for file in self._by_path.values():
             path = PurePosixPath(file.relative)
             self._by_name.setdefault(path.name, []).append(file)
             self._by_stem.setdefault(path.stem.casefold(), []).append(file)
             kept_name = _ILLEGAL.sub("", path.name.replace(" ", "_"))
-            self._by_kept_name.setdefault(kept_name, []).append(file)
+            if kept_name != path.name:
+                self._renamed.setdefault(kept_name, []).append(file)
             self._folders.add(path.parent.name)
 
     def find(self, name: str, folder: str = "", subset: str = "") -> list[FoundFile]:
@@ -203,9 +204,10 @@ class ImageNames:
     def find_uploaded(self, name: str, folder: str) -> list[FoundFile]:
         """Return the files that were uploaded to a server which then called them so.
 
-        Django, on which Label Studio stands, keeps ``part (1).png`` as ``part_1.png``.
+        Django, on which Label Studio stands, keeps ``part (1).png`` as ``part_1.png``: where both
+        are there, either may be meant.
         """
-        return self.find(name, folder) or self._by_kept_name.get(name, [])
+        return self.find(name, folder) + self._renamed.get(name, [])
 
     def _by_paths(self, parts: list[str], folder: str) -> list[FoundFile]:
         path = "/".join(parts)

@@ -20,10 +20,14 @@ class UnusableShape:
     labels : tuple of str
         As in `Ellipse`. A shape whose labels are left out is no problem.
     problems : tuple of Problem
+    beside : tuple of Shape or UnusableShape
+        Of what names an image and no place, as a tag: the shapes on it. It is passed over where one
+        of them is taken for a defect.
     """
 
     labels: tuple[str, ...]
     problems: tuple[Problem, ...]
+    beside: "tuple[Shape | UnusableShape, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class LabelSet:
     unusable: tuple[UnusableShape, ...] = ()
 
     def names(self) -> set[str]:
-        """Return all labels that shapes have."""
+        """Return all labels that shapes have, and tags."""
         shapes = [shape for image in self.images for shape in image.shapes]
         return {label for shape in (*shapes, *self.unusable) for label in shape.labels}
 
@@ -102,12 +106,15 @@ class LabelSet:
         def is_chosen(shape: Shape | UnusableShape) -> bool:
             return not names or any(label in names for label in shape.labels)
 
+        def is_wanting(shape: UnusableShape) -> bool:
+            return is_chosen(shape) and not any(map(is_chosen, shape.beside))
+
         images = tuple(
             replace(image, shapes=tuple(filter(is_chosen, image.shapes)))
             for image in self.images
-            if not any(map(is_chosen, image.unusable))
+            if not any(map(is_wanting, image.unusable))
         )
-        wrong = [problem for own in filter(is_chosen, self.unusable) for problem in own.problems]
+        wrong = [problem for own in filter(is_wanting, self.unusable) for problem in own.problems]
         return replace(self, images=images, problems=(*self.problems, *wrong), unusable=())
 
 

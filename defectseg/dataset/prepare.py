@@ -234,7 +234,7 @@ def _summarise(
             label
             for image in labels.images
             if image.product == product
-            for shape in (*image.shapes, *image.unusable)
+            for shape in (*image.shapes, *(own for own in image.unusable if not own.beside))
             for label in set(shape.labels)
         )
         summary.append(

@@ -126,14 +126,13 @@ def group_by_images(runs: Sequence[RunRecord], split: str) -> list[list[RunRecor
 
 
 def _group(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[list[Item]]:
-    groups: list[list[Item]] = []
-    for item in items:
-        home = next((group for group in groups if same(group[0], item)), None)
-        if home is None:
-            groups.append([item])
-        else:
-            home.append(item)
-    return groups
+    """Put together what is the same, be it by way of others."""
+    groups: list[list[int]] = []
+    for number, item in enumerate(items):
+        homes = [group for group in groups if any(same(items[own], item) for own in group)]
+        joined = sorted([number, *(own for group in homes for own in group)])
+        groups = sorted([joined, *(group for group in groups if group not in homes)])
+    return [[items[own] for own in group] for group in groups]
 
 
 def compare_with_first(runs: Sequence[RunRecord]) -> list[Difference]:
@@ -141,10 +140,9 @@ def compare_with_first(runs: Sequence[RunRecord]) -> list[Difference]:
 
     The reference is the first one of them that kept its answers.
     """
-    pairs = []
-    for group in group_by_images(runs, "test"):
-        able = [run for run in group if run.answers is not None]
-        pairs += [(able[0], other, _paired(able[0], other, "test")) for other in able[1:]]
+    able = [run for run in runs if run.answers is not None and "test" in run.figures]
+    groups = _group(able, lambda one, other: _paired(one, other, "test") is not None)
+    pairs = [(own[0], other, _paired(own[0], other, "test")) for own in groups for other in own[1:]]
     known = [(first, other, both) for first, other, both in pairs if both is not None]
     confidence = 1 - 0.05 / (_STATEMENTS * max(1, len(known)))
     return [_differ(first.name, other.name, both, confidence) for first, other, both in known]

@@ -33,7 +33,7 @@ def claim_output(output: Path, source: Path, *, resume: bool = False) -> Iterato
     ------
     DataError
         If another run is writing to it. If it holds something, unless that is to be gone on with;
-        is no folder; or lies within the folder of the images. All is left as it is.
+        is no folder; or lies within the folder of the images. The results are left as they are.
     OutputError
         If it cannot be written to.
     """

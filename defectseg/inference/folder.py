@@ -91,7 +91,8 @@ def predict_folder(
         Called after each image with its row and the number of all images; on a cluster in the
         order in which they are done.
     on_wait : callable
-        Called with a sentence for the user where a cluster that is busy keeps the job waiting.
+        Called with a sentence for the user where a cluster that is busy keeps the job from its
+        start.
 
     Raises
     ------

@@ -139,10 +139,14 @@ def draw_outlines(
     for region in regions:
         left, top, width, height = region.bbox_xywh
         box = owners[top : top + height, left : left + width]
-        # A region reaches all sides of its box. So may parts of others, which fill less of it.
-        sides = (box[:1], box[-1:], box[:, :1], box[:, -1:])
-        reaching = set.intersection(*(set(side.ravel().tolist()) for side in sides)) - {0}
-        owner = max(reaching, key=lambda number: np.count_nonzero(box == number), default=0)
+        # A region reaches all sides of its box. So may parts of others, of which as many pixels
+        # lie in the box by chance alone. Pixels of a thin ellipse may not touch: then none does.
+        sides = [
+            set(side.ravel().tolist()) for side in (box[:1], box[-1:], box[:, :1], box[:, -1:])
+        ]
+        reaching = set.intersection(*sides) - {0} or set.union(*sides) - {0}
+        surplus = {n: abs(np.count_nonzero(box == n) - region.area_px) for n in reaching}
+        owner = min(surplus, key=lambda number: surplus[number], default=0)
         scores[owner] = max(scores[owner], region.score)
     height, width = mask.shape
     return DrawnImage(name, (height, width), tuple(polygons), tuple(scores[1:]))

@@ -67,7 +67,8 @@ class RayJob:
     source : Path
         The folder of images, which every node needs.
     on_wait : callable
-        Called once with a sentence for the user if no node has room for the job.
+        Called once with a sentence for the user if no node has answered for a while, before the
+        images are handed out.
     """
 
     in_order = False
@@ -149,8 +150,8 @@ class RayJob:
                 self._waited = True
                 what = "GPU" if "num_gpus" in needs else "CPU"
                 self._on_wait(
-                    f"No {what} of the Ray cluster has answered for {_ANSWERED_WITHIN_S} s: it is "
-                    f"waited for a free {what}. ray status shows what is in use."
+                    f"No {what} of the Ray cluster has answered for {_ANSWERED_WITHIN_S} s: none "
+                    "is free, or a node still starts. ray status shows what is in use."
                 )
             return ray.get(answer)
 

@@ -197,4 +197,7 @@ def _lock(folder: Path) -> IO[bytes]:
             f"Another station is at work in {folder}. Stop it, or name another folder."
         ) from error
     except OSError as error:
-        raise StoreError(f"{folder} cannot be written to: {error.strerror}.") from error
+        raise StoreError(
+            f"{folder} cannot be written to, or kept from other stations: {error.strerror}. Name a "
+            "folder on a disk of this machine."
+        ) from error

@@ -79,7 +79,7 @@ def have_weights(
         _fetch(source, path, on_bytes)
     except (OSError, http.client.HTTPException, ValueError) as error:
         files = source.file if source.digest else f"{source.file} with {_note(path).name}"
-        state = f"damaged in {folder} ({damage})" if there else f"not in {folder}"
+        state = f"in {folder}, but {damage}" if there else f"not in {folder}"
         raise ConfigError(
             f"The ImageNet weights of {source.backbone} are {state}, and could not be "
             f"fetched from {source.url}: {_explain(error)}. On a "

@@ -124,6 +124,26 @@ def test_a_tag_without_a_shape_makes_no_good_image(tmp_path: Path) -> None:
         prepare(raw, tmp_path / "out2", defect_labels=["scratch", "defective"])
 
 
+def test_a_tag_beside_a_shape_that_is_no_defect_makes_no_good_image(tmp_path: Path) -> None:
+    text = GOLDEN.read_text(encoding="utf-8")
+    last = '<image id="2" name="gear/3.png" width="32" height="24">'
+    for number, shape in enumerate(
+        [
+            '<box label="part" xtl="1" ytl="1" xbr="30" ybr="20"/>',
+            '<polygon label="part" points="1,1;30,1;30,20"/>',
+        ]
+    ):
+        tags = f'{shape}<tag label="scratch"/><tag label="seen"/>'
+        raw = make(tmp_path / f"raw{number}", text.replace(last, f"{last}{tags}"))
+        output = tmp_path / f"out{number}"
+        with pytest.raises(DataError, match="a tag 'scratch' without a shape"):
+            prepare(raw, output, defect_labels=["scratch"])
+        # With this label there is no doubt, for nothing calls the image defective.
+        (gear,) = prepare(raw, output, val=0, test=0, defect_labels=["stain"])[1]
+        assert (gear.good, gear.defective) == (1, 2)
+        assert "seen" not in gear.shapes
+
+
 @pytest.mark.parametrize(
     ("left", "top", "runs"),
     [

@@ -158,6 +158,10 @@ def test_an_image_is_found_by_what_its_upload_made_of_its_name(tmp_path: Path) -
     write_images(root / "gear", "part 1.png")
     (problem,) = label_studio.read(root).problems
     assert "which 2 images fit: gear/part (1).png, gear/part 1.png" in problem.found
+    # Its own name is no sign that it is meant: of the other nothing would be left of its own.
+    (root / "gear/part 1.png").rename(root / "gear/part_1.png")
+    (problem,) = label_studio.read(root).problems
+    assert "which 2 images fit: gear/part_1.png, gear/part (1).png" in problem.found
 
 
 def test_of_several_images_of_a_task_the_one_called_image_is_labelled(tmp_path: Path) -> None:

@@ -76,5 +76,5 @@ def test_a_label_that_no_shape_has_is_said_after_what_is_wrong(tmp_path: Path) -
     raw = make_cvat(tmp_path / "raw")
     with pytest.raises(DataError, match="a box of 'part'"):
         prepare(raw, tmp_path / "out", defect_labels=["part", "dent"])
-    with pytest.raises(ConfigError, match="'dent'; expected some of part, scratch, stain"):
+    with pytest.raises(ConfigError, match="'dent'; expected some of part, scratch, seen, stain"):
         prepare(raw, tmp_path / "out", defect_labels=["scratch", "dent"])

@@ -150,7 +150,9 @@ def test_shapes_of_some_labels_alone_are_defects(
 
 def test_label_that_no_shape_has_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     raw = test_cvat.make(tmp_path / "raw")
-    with pytest.raises(ConfigError, match=r"the label 'dent'; expected some of scratch, stain\."):
+    with pytest.raises(
+        ConfigError, match=r"the label 'dent'; expected some of scratch, seen, stain\."
+    ):
         prepare(raw, tmp_path / "out", defect_labels=["stain", "dent"])
     with pytest.raises(ConfigError, match="the label 'dent'; none has a name"):
         prepare(make(tmp_path / "plain"), tmp_path / "out", defect_labels=["dent"])

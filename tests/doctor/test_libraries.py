@@ -138,5 +138,5 @@ def test_a_library_that_hangs_is_named_and_no_other(
 ) -> None:
     (tmp_path / "hanging_one.py").write_text("import time; time.sleep(600)")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *os.sys.path]))
-    monkeypatch.setattr("defectseg.doctor.children._PATIENCE_S", 2)
-    assert load_modules(["json", "hanging_one", "csv"]) == {"hanging_one": "no answer within 2 s"}
+    monkeypatch.setattr("defectseg.doctor.children._PATIENCE_S", 3)
+    assert load_modules(["json", "hanging_one", "csv"]) == {"hanging_one": "no answer within 3 s"}

@@ -203,6 +203,21 @@ def test_figures_of_other_test_images_are_not_compared(
     assert write_warnings(same) == []
 
 
+def test_runs_are_compared_though_what_joins_them_kept_no_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Of the first only the data are known, which are those of the last; the answers of the last
+    # are to the same images as those of the second, whose data are named otherwise.
+    places = {"a": "1", "b": "2", "c": "1"}
+    monkeypatch.setattr(RunRecord, "measured_on", property(lambda run: places[run.name]))
+    runs = [make_run("a"), make_run("b", FIRST), make_run("c", FIRST)]
+    runs[0] = replace(runs[0], figures=runs[1].figures)
+    (own,) = compare_with_first(runs)
+    assert (own.first, own.other) == ("b", "c")
+    assert len(group_by_images(runs, "test")) == 1
+    assert not [text for text in write_warnings(runs) if "not comparable" in text]
+
+
 def test_validation_images_that_one_left_out_are_a_warning() -> None:
     def run(name: str, left_out: list[str], images: str) -> RunRecord:
         rows = [own | {"split": "val"} for own in FIRST if str(own["image"])[:2] in images]

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,28 @@ def test_a_region_in_the_box_of_another_outline_gives_its_score_to_its_own() -> 
     mask[1:4, 2:5] = mask[2, 5:15] = 1  # in its box a spot, with a tail: together a box of 39
     regions = [region(0, 0, 6, 6, 0.3), region(2, 1, 3, 3, 0.9), region(5, 2, 10, 1, 0.4)]
     assert draw_outlines("1.png", mask, regions, "defect").scores == (0.3, 0.9)
+
+
+def test_of_two_outlines_that_reach_through_a_box_the_region_is_the_one_of_its_size() -> None:
+    mask = np.zeros((11, 11), np.uint8)
+    mask[[0, 10]] = mask[:, [0, 10]] = 1  # a frame, that reaches with its corners
+    for row in (1, 9):
+        for column in (1, 9):
+            mask[row, column] = 1
+    for rows in (slice(2, 4), slice(7, 9)):
+        for columns in (slice(2, 4), slice(7, 9)):
+            mask[rows, columns] = 1  # into the box of a cross: 16 pixels
+    mask[5, 2:9] = mask[2:9, 5] = 1  # 13 pixels
+    cross = replace(region(2, 2, 7, 7, 0.9), area_px=13)
+    drawn = draw_outlines("1.png", mask, [cross, region(0, 0, 11, 11, 0.3)], "defect")
+    assert drawn.scores == (0.3, 0.9)
+
+
+def test_the_score_of_a_region_whose_pixels_do_not_touch_is_not_lost() -> None:
+    mask = np.zeros((3, 7), np.uint8)
+    mask[[0, 1, 2], [0, 3, 6]] = 1  # a thin ellipse
+    thin = replace(region(0, 0, 7, 3, 0.9), area_px=3)
+    assert max(draw_outlines("1.png", mask, [thin], "defect").scores) == 0.9
 
 
 def test_file_that_exists_is_left_alone(tmp_path: Path) -> None:
