@@ -34,8 +34,19 @@ def browser() -> "Iterator[Browser]":
         browser.close()
 
 
-# Files that take minutes go first: else a process is left alone with one of them in the end.
-_LONGEST = ("test_examples.py", "test_notebooks.py", "test_interruptions.py", "test_ray_job.py")
+# Files that take long go first: else a process is left alone with one of them in the end.
+_LONGEST = (
+    "test_examples.py",
+    "test_notebooks.py",
+    "test_interruptions.py",
+    "test_ray_job.py",
+    "test_training.py",
+    "test_distribution.py",
+    "test_exporting.py",
+    "test_schemathesis.py",
+    "test_tracking.py",
+    "test_wheel.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
