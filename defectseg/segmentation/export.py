@@ -117,6 +117,8 @@ def _quantise(model: ov.Model, samples: Sequence[Sample], config: Config) -> ov.
             model,
             nncf.Dataset(list(samples), prepare),
             subset_size=len(samples),
+            # Standardising stays as it is: 8 bits would hold no image that is brighter than these.
+            ignored_scope=nncf.IgnoredScope(types=["Subtract", "Divide"]),
             advanced_parameters=ranges,
         )
 
